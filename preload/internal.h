@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - what the files of preload/ share: the way in and out of every
+ * exported function, the options, and who we are.
+ *
+ * Owns:   bs_tls, bs_options, the words of mm_wipe.client[].
+ * Layer:  preload; above the engine (mm/) and beside trace/.
+ * Locks:  bs_enter() takes none once the process has started.
+ *
+ * The way in.  Every exported function that may touch the engine does
+ *
+ *	if (bs_enter()) {
+ *		... engine, trace ...
+ *		bs_leave();
+ *	} else {
+ *		... mm_atomic_alloc(), mm_atomic_free(), raw system call ...
+ *	}
+ *
+ * bs_enter() returns false, and nothing has to be left, when this thread is
+ * already inside (a handler interrupted us; libunwind, under our guard, called
+ * malloc) or when the engine could not start.  The start of the library happens
+ * at the first bs_enter() of the process; a process made by _Fork() or a raw
+ * clone notices itself there too, because the kernel wiped the wipe page.
+ */
+#ifndef BS_INTERNAL_H
+#define BS_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "preload/mm/mm.h"
+#include "preload/sys/sys.h"
+#include "shared/abi.h"
+
+/* An exported name; everything else in the library is hidden. */
+#define BS_EXPORT __attribute__((visibility("default"), used))
+#define BS_HIDDEN __attribute__((visibility("hidden")))
+
+/* ---- options --------------------------------------------------------------- */
+
+#define BS_DIR_MAX     192 /* bytes of a segment directory's name, with NUL */
+#define BS_OPTIONS_MAX 512 /* as bs_abi_header.options */
+
+enum bs_on_error { BS_ON_ERROR_ABORT, BS_ON_ERROR_CONTINUE };
+enum bs_verify { BS_VERIFY_OFF, BS_VERIFY_EXIT };
+
+/* Filled once, before mm_init(); constant from then on. */
+struct bs_options {
+	struct mm_config mm;
+	uint32_t trace_mode; /* BS_TRACE_* */
+	uint32_t on_error;   /* enum bs_on_error */
+	uint32_t verify;     /* enum bs_verify */
+	bool publish;	     /* false: no segment file */
+	uint64_t leak_window_ns;
+	/*
+	 * Directory of segments without a trailing '/': dir=, else
+	 * $BUDDYSCOPE_DIR, else /dev/shm/buddyscope-<euid>.  Not made yet.
+	 */
+	char dir[BS_DIR_MAX];
+	bool dir_is_default; /* the last of the three: we may mkdir it */
+	char text[BS_OPTIONS_MAX]; /* BUDDYSCOPE as given, may be cut */
+};
+extern BS_HIDDEN struct bs_options bs_options;
+
+/* Reads the environment; reports unknown keys and bad values on stderr. */
+void bs_options_read(void);
+/* Value of NAME in the environment the process started with, or NULL. */
+const char *bs_getenv(const char *name);
+
+/* ---- the thread ------------------------------------------------------------- */
+
+/*
+ * Initial-exec and two words only: it works before libc is set up and until the
+ * thread's very last instruction.
+ */
+struct bs_tls {
+	uint32_t depth;	   /* 1: inside an exported function (or a fork) */
+	uint32_t no_trace; /* > 0: charge allocations to site 0, do not unwind */
+};
+extern BS_HIDDEN __thread __attribute__((tls_model("initial-exec")))
+struct bs_tls bs_tls;
+
+/* ---- the process ------------------------------------------------------------ */
+
+/*
+ * Words of mm_wipe.client[].  The kernel zeroes them in a forked process,
+ * however it was made, and leaves them alone in a vfork child.
+ */
+enum bs_client_word {
+	BS_CLIENT_READY = 0,   /* start.c: BS_READY, else take the slow way in */
+	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 19 are its own */
+	BS_CLIENT_TRACE = 20,  /* trace/: 20 to 31 are its own */
+};
+#define BS_READY 1U
+
+/* mm.wipe, or a page of zeroes before the start.  Never NULL. */
+extern BS_HIDDEN struct mm_wipe *bs_wipe;
+
+/*
+ * The process that owns this memory.  In a vfork child sys_getpid() differs
+ * from it: such a child must not speak for us (exit, modules, new segment).
+ */
+extern BS_HIDDEN pid_t bs_pid;
+
+static inline bool bs_is_owner(void)
+{
+	return sys_getpid() == bs_pid;
+}
+
+/* A seccomp filter is (being) installed: nothing but memory calls and futex. */
+extern BS_HIDDEN bool bs_sandboxed;
+
+/*
+ * True from start until trace_load_unwinder() has loaded libunwind or has given
+ * up for good; that function clears it.  While true, bs_enter() takes the slow
+ * way and calls it (outside: depth 0, so that dlopen's own calls are served
+ * normally; the function raises bs_tls.no_trace meanwhile).
+ */
+extern BS_HIDDEN bool bs_unwinder_wanted;
+
+/* Constant after the start: bs_options.trace_mode != BS_TRACE_OFF. */
+extern BS_HIDDEN bool bs_tracing;
+
+/* Slow ways; depth is 1 when they are called. */
+bool bs_enter_slow(void *caller);
+void bs_leave_slow(void);
+
+static inline __attribute__((always_inline)) bool bs_enter(void)
+{
+	if (unlikely(bs_tls.depth))
+		return false;
+	bs_tls.depth = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (likely(bs_wipe->client[BS_CLIENT_READY] == BS_READY))
+		return true;
+	return bs_enter_slow(__builtin_return_address(0));
+}
+
+static inline __attribute__((always_inline)) void bs_leave(void)
+{
+	if (unlikely(mm_atomic_pending()))
+		bs_leave_slow();
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	bs_tls.depth = 0;
+}
+
+/* ---- fork.c ------------------------------------------------------------------ */
+
+void bs_fork_register(void);
+
+/* ---- report.c ---------------------------------------------------------------- */
+
+enum bs_misuse {
+	BS_DOUBLE_FREE,
+	BS_FREE_INTERIOR, /* our memory, not the start of a block */
+	BS_FREE_WILD,	  /* stack, text, data, unmapped */
+};
+
+/* Reports on stderr and in the event ring; aborts unless on_error=continue. */
+void bs_report_free(enum bs_misuse what, const char *call, const void *p,
+		    void *caller);
+
+/* ---- foreign.c ---------------------------------------------------------------- */
+
+/* A pointer that the engine does not know; called outside (depth 0). */
+void bs_foreign_free(void *p, const char *call, void *caller);
+size_t bs_foreign_usable(void *p);
+/* Allocates ours, copies, frees theirs; NULL with errno set. */
+void *bs_foreign_realloc(void *p, size_t size, void *caller);
+
+#endif
