@@ -1,1 +1,29 @@
 # SPDX-License-Identifier: MIT
+#
+# libshared: reading segments and rendering them, for the daemon and the command.
+
+noinst_LTLIBRARIES += libshared.la
+
+libshared_la_SOURCES = \
+	shared/abi.h \
+	shared/fragindex.c \
+	shared/fragindex.h \
+	shared/json.c \
+	shared/json.h \
+	shared/render-json.c \
+	shared/render-json.h \
+	shared/render-ps.c \
+	shared/render.c \
+	shared/render.h \
+	shared/sitereport.c \
+	shared/sitereport.h \
+	shared/snapshot.c \
+	shared/snapshot.h \
+	shared/symbols.c \
+	shared/symbols.h \
+	shared/target.c \
+	shared/target.h \
+	shared/wire.c \
+	shared/wire.h
+libshared_la_CFLAGS = $(AM_CFLAGS) $(LIBDW_CFLAGS)
+libshared_la_LIBADD = $(LIBDW_LIBS)

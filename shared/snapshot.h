@@ -13,7 +13,7 @@
  *  - text fields are NUL-terminated; zone and cache names consist of printable
  *    ASCII without blanks (anything else became '_'; empty became "?");
  *  - zones, caches and areas were copied under their sequence word, or are
- *    marked torn (the writer died inside, or did not come out for 50 ms);
+ *    marked torn (the writer died inside, or did not come out for 250 ms);
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
  *    an area's site exists (else 0); frees <= allocs, bytes_freed <=
  *    bytes_allocated at every site;
@@ -127,7 +127,7 @@ int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen);
 /*
  * A sampler keeps the file open and reads again cheaply: nodes that are already
  * known are not read a second time, memory is reused.  It survives unlink() of
- * the file.  After an error the last good snapshot stays.
+ * the file.  After an error sections may be empty, what is there is safe to use.
  */
 struct bs_sampler;
 struct bs_sampler *bs_sampler_open(const char *path, char *err, size_t errlen);

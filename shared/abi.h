@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * abi.h - the segment: what a process under buddyscope publishes.
+ *
+ * Owns:   the byte layout of <pid>-<start>-<nonce>.seg.  docs/segment.md is
+ *         generated from this file (tests/abi-table) and checked by a test.
+ * Layer:  shared.  Written by preload/, read by everything else.
+ * Locks:  none.  Records that change as a whole carry a sequence word: even
+ *         means stable, odd means a writer is inside.  A reader copies the
+ *         record, compares the word before and after, and tries again; a word
+ *         that stays odd after the writer died means "torn".
+ *
+ * Rules: fixed-width little-endian fields, naturally aligned, offsets from the
+ * start of the file instead of pointers, no enums, bit-fields, size_t or packed
+ * structs.  A field is never moved or given a new meaning; new ones use
+ * reserved space or go to the end of a record (readers step by the
+ * section's elem_bytes, not by sizeof).
+ *
+ * Every text field is NUL-terminated and NUL-padded.  Every time is in
+ * nanoseconds of CLOCK_MONOTONIC unless the name says realtime.
+ */
+#ifndef BS_SHARED_ABI_H
+#define BS_SHARED_ABI_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BS_ABI_MAGIC	   UINT64_C(0x45504f4353594442) /* "BDYSCOPE" */
+#define BS_ABI_VERSION	   1U /* layout written by this tree */
+#define BS_ABI_COMPAT	   1U /* oldest reader that understands it */
+#define BS_ABI_PAGE_BYTES  4096U
+#define BS_ABI_NR_SECTIONS 12U
+
+/* Section numbers: index into bs_abi_header.section[]. */
+#define BS_SEC_CONTROL 0U
+#define BS_SEC_ZONES   1U
+#define BS_SEC_CACHES  2U
+#define BS_SEC_AREAS   3U
+#define BS_SEC_NODES   4U
+#define BS_SEC_SITES   5U
+#define BS_SEC_MODULES 6U
+#define BS_SEC_PAGEMAP 7U
+#define BS_SEC_EVENTS  8U
+#define BS_SEC_VMSTAT  9U
+#define BS_SEC_CPUS    10U
+#define BS_SEC_SPARE   11U
+
+/* bs_abi_header.state */
+#define BS_STATE_STARTING 0U /* header not complete yet */
+#define BS_STATE_RUNNING  1U
+#define BS_STATE_EXITED	  2U /* exit handlers ran; the process may still free */
+
+/* Trace modes (header.trace_mode). */
+#define BS_TRACE_OFF   0U
+#define BS_TRACE_EXACT 1U
+
+#define BS_NR_ORDERS	 11U /* orders 0 to 10: 4 KiB to 4 MiB */
+#define BS_MIGRATE_TYPES 5U
+
+/* A pageblock, the unit that has a migrate type, is 2^9 pages: 2 MiB. */
+#define BS_PAGEBLOCK_ORDER 9U
+
+/* Migrate types, the modern kernel's order. */
+#define BS_MIGRATE_UNMOVABLE   0U
+#define BS_MIGRATE_MOVABLE     1U
+#define BS_MIGRATE_RECLAIMABLE 2U
+#define BS_MIGRATE_HIGHATOMIC  3U
+#define BS_MIGRATE_ISOLATE     4U
+
+/* What a frame is used for: bs_abi_zone.used[] index, JSON key. */
+#define BS_USE_TABLE(X)                                                        \
+	X(SLAB, 0, "slab")                                                     \
+	X(LARGE, 1, "large")                                                   \
+	X(VMALLOC, 2, "vmalloc")                                               \
+	X(MMAP, 3, "mmap")                                                     \
+	X(PCP, 4, "pcp")                                                       \
+	X(TABLE, 5, "table")
+enum bs_use {
+#define X(name, nr, key) BS_USE_##name = (nr),
+	BS_USE_TABLE(X)
+#undef X
+	BS_NR_USES
+};
+
+/* Values of the page map: 0 = not present, 1 = free, else 2 + BS_USE_*. */
+#define BS_PAGEMAP_ABSENT 0U
+#define BS_PAGEMAP_FREE	  1U
+#define BS_PAGEMAP_USE	  2U
+
+/*
+ * A section: an array of `capacity` records of `elem_bytes` each, of which the
+ * first `count` may be in use.  count only grows.  dropped counts what did not
+ * fit (or could not be published because the tmpfs was full).
+ */
+struct bs_abi_section {
+	uint64_t offset; /* from the start of the file, page-aligned */
+	uint64_t capacity;
+	uint64_t count;
+	uint64_t dropped;
+	uint32_t elem_bytes;
+	uint32_t reserved0;
+	uint64_t reserved1;
+};
+static_assert(sizeof(struct bs_abi_section) == 48, "ABI");
+
+/* Offset 0 of the file. */
+struct bs_abi_header {
+	uint64_t magic;	  /* BS_ABI_MAGIC, stored last */
+	uint32_t version; /* BS_ABI_VERSION */
+	uint32_t compat;  /* BS_ABI_COMPAT */
+	uint32_t header_bytes;
+	uint32_t nr_sections;
+	uint64_t file_bytes;
+	uint32_t page_bytes; /* frame size: 4096 */
+	uint32_t state;	     /* BS_STATE_* */
+	int32_t pid;	     /* in the pid namespace pidns_inode */
+	int32_t ppid;
+	uint64_t start_ticks; /* field 22 of /proc/PID/stat */
+	uint64_t pidns_inode; /* of /proc/self/ns/pid, 0 unknown */
+	uint64_t nonce;	      /* from AT_RANDOM: tells exec images apart */
+	uint64_t parent_nonce; /* after fork: the segment it was made from */
+	uint32_t uid;
+	uint32_t nr_cpus; /* per-CPU slots */
+	uint64_t created_ns;
+	uint64_t created_realtime_ns;
+	uint64_t exited_ns; /* 0 while running */
+	uint32_t trace_mode; /* BS_TRACE_* */
+	uint32_t nr_zones;
+	uint64_t leak_window_ns;
+	uint64_t arena_base; /* address of pfn 0 */
+	uint64_t cohort_ns;  /* width of a tag's birth window: leak_window_ns */
+	uint64_t bytes_published; /* tmpfs memory claimed so far */
+	uint64_t publish_failed;  /* pages that could not be claimed */
+	uint64_t reserved[12];
+	char comm[16];
+	char exe[256];	   /* path of the executable, may be cut */
+	char cmdline[512]; /* arguments joined by blanks, may be cut */
+	char options[512]; /* BUDDYSCOPE as given, may be cut */
+	struct bs_abi_section section[BS_ABI_NR_SECTIONS];
+};
+static_assert(offsetof(struct bs_abi_header, comm) == 256, "ABI");
+static_assert(offsetof(struct bs_abi_header, section) == 1552, "ABI");
+static_assert(sizeof(struct bs_abi_header) <= BS_ABI_PAGE_BYTES, "ABI");
+
+/*
+ * Control page: the only part that the daemon writes.  The library polls it on
+ * its slow path.  Values that it does not know are ignored.
+ */
+struct bs_abi_control {
+	uint32_t trim_request; /* raise by one: give free pages back now */
+	uint32_t reserved[15];
+};
+static_assert(sizeof(struct bs_abi_control) == 64, "ABI");
+
+/*
+ * A zone.  In a stable record:
+ *   managed_pages = free_pages + sum of used[]
+ *   free_pages    = sum over types and orders of nr_free[t][o] << o
+ */
+struct bs_abi_zone {
+	uint32_t seq;
+	uint32_t node;
+	char name[16];
+	uint32_t elastic; /* 1: grows and shrinks on demand */
+	uint32_t reserved0;
+	uint64_t start_pfn;
+	uint64_t spanned_pages;
+	uint64_t present_pages;
+	uint64_t managed_pages;
+	uint64_t free_pages;
+	uint64_t wmark_min_pages;
+	uint64_t wmark_low_pages;
+	uint64_t wmark_high_pages;
+	uint64_t protection_pages[4]; /* lowmem_reserve by zone index */
+	uint64_t used_pages[BS_NR_USES];
+	uint64_t nr_free[BS_MIGRATE_TYPES][BS_NR_ORDERS]; /* free blocks */
+	uint64_t nr_blocks[BS_MIGRATE_TYPES]; /* pageblocks of each type */
+	/* Events since start, monotonic. */
+	uint64_t nr_alloc;	/* blocks handed out */
+	uint64_t nr_free_calls; /* blocks given back */
+	uint64_t nr_split;
+	uint64_t nr_merge;
+	uint64_t nr_fallback;	  /* requests served for a higher zone */
+	uint64_t nr_type_fallback; /* blocks taken from another migrate type */
+	uint64_t nr_failed;	  /* requests that this zonelist refused */
+	uint64_t hot_added_pages;
+	uint64_t hot_removed_pages;
+	uint64_t reported_pages;   /* given back to the system, cumulated */
+	uint64_t overcommit_pages; /* now mapped but not charged: no room */
+	uint64_t min_free_pages;   /* lowest free_pages seen */
+	uint64_t reserved1[8];
+};
+static_assert(offsetof(struct bs_abi_zone, start_pfn) == 32, "ABI");
+static_assert(offsetof(struct bs_abi_zone, used_pages) == 128, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_free) == 176, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_blocks) == 616, "ABI");
+static_assert(sizeof(struct bs_abi_zone) == 816, "ABI");
+
+/* A kmem_cache.  active_objs counts objects in per-CPU arrays as active. */
+struct bs_abi_cache {
+	uint32_t seq;
+	uint32_t live; /* 0: slot free (cache destroyed) */
+	char name[32]; /* no blanks */
+	uint32_t object_bytes; /* padded size: buffer_size */
+	uint32_t align_bytes;
+	uint32_t objs_per_slab;
+	uint32_t pages_per_slab;
+	uint32_t limit;
+	uint32_t batchcount;
+	uint32_t shared;
+	uint32_t flags; /* 1: descriptors off-slab */
+	uint64_t active_objs;
+	uint64_t num_objs;
+	uint64_t active_slabs; /* partial and full */
+	uint64_t num_slabs;
+	uint64_t shared_avail;
+	uint64_t high_mark; /* highest active_objs seen */
+	uint64_t grown;	    /* slabs created */
+	uint64_t reaped;    /* slabs destroyed */
+	uint64_t errors;
+	uint64_t refills; /* per-CPU array misses on allocation */
+	uint64_t flushes; /* per-CPU array overflows on free */
+	uint64_t reserved[4];
+};
+static_assert(offsetof(struct bs_abi_cache, active_objs) == 72, "ABI");
+static_assert(sizeof(struct bs_abi_cache) == 192, "ABI");
+
+/* bs_abi_area.flags: the kernel's vm_struct flags, then ours. */
+#define BS_AREA_IOREMAP	 0x01U /* file, device or shared memory */
+#define BS_AREA_ALLOC	 0x02U /* vmalloc: a large allocation */
+#define BS_AREA_MAP	 0x04U /* the program's own anonymous mmap */
+#define BS_AREA_USERMAP	 0x08U
+#define BS_AREA_VPAGES	 0x10U
+#define BS_AREA_LAZY	 0x100U /* freed, kept for reuse */
+#define BS_AREA_RESERVE	 0x200U /* PROT_NONE or MAP_NORESERVE: not charged */
+#define BS_AREA_STACK	 0x400U /* MAP_STACK or MAP_GROWSDOWN */
+#define BS_AREA_SHARED	 0x800U /* MAP_SHARED */
+#define BS_AREA_HUGE	 0x1000U /* MAP_HUGETLB */
+
+/* A vm_struct. */
+struct bs_abi_area {
+	uint32_t seq;
+	uint32_t live; /* 0: slot free */
+	uint64_t addr;
+	uint64_t bytes;		  /* without the guard page */
+	uint64_t requested_bytes; /* what the program asked for */
+	uint64_t charged_pages;	  /* frames taken from the zones */
+	uint64_t offset;	  /* file offset of addr, bytes */
+	uint32_t flags;		  /* BS_AREA_* */
+	uint32_t prot;		  /* PROT_* when last set for the whole area */
+	uint32_t guard_bytes;
+	uint32_t site; /* 0: unknown */
+	uint64_t born_ns;
+	uint64_t reserved;
+	char path[176]; /* file or device, empty for anonymous, may be cut */
+};
+static_assert(offsetof(struct bs_abi_area, path) == 80, "ABI");
+static_assert(sizeof(struct bs_abi_area) == 256, "ABI");
+
+/*
+ * Stack depot: a tree of return addresses that only grows.  Node 0 is the root.
+ * A stack is the chain from a node (innermost frame) to the root.  pc is the
+ * return address; look up pc - 1.  parent is always smaller than the node's own
+ * number, so that a walk ends whatever the file holds.
+ */
+struct bs_abi_node {
+	uint64_t pc;
+	uint32_t parent;
+	uint32_t depth; /* frames up to and including this one */
+};
+static_assert(sizeof(struct bs_abi_node) == 16, "ABI");
+
+#define BS_NR_COHORTS 32U
+
+/* bs_abi_site.kinds */
+#define BS_SITE_OBJECT 0x1U /* malloc and its kin */
+#define BS_SITE_MMAP   0x2U /* mmap */
+#define BS_SITE_LIBC   0x4U /* stack is cut: unwinder not loaded yet */
+
+/*
+ * A call site: one stack that allocates.  Record 0 is "unknown".
+ * Counters are monotonic; live = allocs - frees (read frees first).
+ *
+ * Cohorts tell the age of what lives.  Windows of leak_window_ns are counted
+ * from created_ns; window w falls into cohort w >> cohort_shift.  When w no
+ * longer fits, neighbours are added in pairs and cohort_shift grows by one.
+ * cohort_live[c] counts live objects born in cohort c; bit c of cohort_born
+ * says that the site allocated at all in it.
+ */
+struct bs_abi_site {
+	uint32_t lock; /* the writers'; readers ignore it */
+	uint32_t node; /* innermost frame in the depot */
+	uint32_t seq;
+	uint32_t kinds; /* BS_SITE_* */
+	uint64_t allocs;
+	uint64_t frees;
+	uint64_t bytes_allocated; /* requested bytes */
+	uint64_t bytes_freed;
+	uint64_t first_ns; /* time of the first allocation */
+	uint64_t last_ns;  /* coarse time of the last allocation */
+	uint64_t peak_live_bytes;
+	uint32_t cohort_shift;
+	uint32_t cohort_born;
+	uint32_t cohort_live[BS_NR_COHORTS];
+	uint64_t reserved[5];
+};
+static_assert(offsetof(struct bs_abi_site, allocs) == 16, "ABI");
+static_assert(offsetof(struct bs_abi_site, cohort_live) == 80, "ABI");
+static_assert(sizeof(struct bs_abi_site) == 248, "ABI");
+
+/* A loaded object.  generation orders modules that shared an address. */
+struct bs_abi_module {
+	uint32_t seq;
+	uint32_t build_id_bytes; /* 0: none */
+	uint64_t bias;		 /* run-time address - address in the file */
+	uint64_t start;		 /* lowest mapped address */
+	uint64_t end;		 /* first address behind */
+	uint64_t loaded_ns;
+	uint64_t unloaded_ns; /* 0 while loaded */
+	uint64_t generation;
+	uint8_t build_id[32];
+	char path[168];
+};
+static_assert(sizeof(struct bs_abi_module) == 256, "ABI");
+
+/* bs_abi_event.type */
+#define BS_EVENT_TABLE(X)                                                      \
+	X(ALLOC_FAILED, 1, "page allocation failure")                          \
+	X(ZONE_FALLBACK, 2, "zone fallback")                                   \
+	X(HOT_ADD, 3, "hot add")                                               \
+	X(HOT_REMOVE, 4, "hot remove")                                         \
+	X(DOUBLE_FREE, 5, "double free")                                       \
+	X(BAD_FREE, 6, "free of an invalid pointer")                           \
+	X(VMALLOC_FAILED, 7, "vmalloc failure")                                \
+	X(FORK_ABANDONED, 8, "state abandoned by raw fork")                    \
+	X(OVERCOMMIT, 9, "mapping beyond the zones")
+enum bs_event_type {
+#define X(name, nr, text) BS_EVENT_##name = (nr),
+	BS_EVENT_TABLE(X)
+#undef X
+};
+
+/*
+ * Event ring: event number n (from 1) is in slot n % capacity; count of the
+ * section is the number of events ever made.  A record whose `number` is not
+ * the one expected was overwritten or is being written.
+ */
+struct bs_abi_event {
+	uint64_t number; /* stored last */
+	uint64_t time_ns;
+	uint32_t type; /* BS_EVENT_* */
+	uint32_t tid;
+	uint32_t site;
+	uint32_t order;
+	uint32_t gfp;
+	uint32_t zone; /* index */
+	uint64_t addr;
+	uint64_t bytes;
+	uint64_t free_pages;
+	uint32_t nr_free[BS_NR_ORDERS + 1]; /* free blocks of the zone; last: 0 */
+	uint64_t reserved;
+};
+static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
+
+/*
+ * vmstat: one uint64_t each, in this order.  The table is the single source of
+ * the index, the JSON key and the documentation.
+ */
+#define BS_VMSTAT_TABLE(X)                                                     \
+	X(FOREIGN_FREES, "foreign_frees",                                      \
+	  "frees of pointers that another allocator made")                     \
+	X(BAD_FREES, "bad_frees", "frees of pointers that nobody made")        \
+	X(DOUBLE_FREES, "double_frees", "frees of objects already free")       \
+	X(ATOMIC_ALLOCS, "atomic_allocs",                                      \
+	  "allocations from a handler inside the allocator")                   \
+	X(ATOMIC_FAILED, "atomic_failed",                                      \
+	  "of those, refused because the reserve was empty")                   \
+	X(DEFERRED_FREES, "deferred_frees",                                    \
+	  "frees from a handler, finished later")                              \
+	X(LOST_FREES, "lost_frees",                                            \
+	  "frees given up: deferred list full, or state lost in a raw fork")   \
+	X(MAPS_UNRECORDED, "maps_unrecorded",                                  \
+	  "mmap calls passed on without a record")                             \
+	X(MAPS_FAILED, "maps_failed", "mmap calls that the kernel refused")    \
+	X(OVERCOMMIT_PAGES, "overcommit_pages",                                \
+	  "mapped pages now that no zone had room for")                        \
+	X(UNWINDS, "unwinds", "full backtraces taken")                         \
+	X(UNWIND_FAILED, "unwind_failed", "backtraces that found no frame")    \
+	X(SITES_DROPPED, "sites_dropped",                                      \
+	  "allocations whose stack did not fit the depot")                     \
+	X(FORK_ABANDONED, "fork_abandoned",                                    \
+	  "structures given up after a raw fork")                              \
+	X(CHILD_UNPUBLISHED, "child_unpublished",                              \
+	  "forked children that could not publish")                            \
+	X(LAZY_PAGES, "lazy_pages", "pages of freed areas kept for reuse")     \
+	X(VM_REUSED, "vm_reused", "areas served from the kept ones")           \
+	X(REAL_MMAP_CALLS, "real_mmap_calls", "mmap system calls of the engine")\
+	X(REAL_MUNMAP_CALLS, "real_munmap_calls",                              \
+	  "munmap system calls of the engine")                                 \
+	X(REAL_MADVISE_CALLS, "real_madvise_calls",                            \
+	  "madvise system calls of the engine")
+
+enum bs_vmstat_item {
+#define X(id, key, doc) BS_VMSTAT_##id,
+	BS_VMSTAT_TABLE(X)
+#undef X
+	BS_NR_VMSTAT
+};
+
+#endif
