@@ -7,10 +7,26 @@
 UNIT_TESTS =
 RUN_TESTS =
 
+EXTRA_DIST += \
+	tests/bare-system \
+	tests/clip \
+	tests/plugin/leak.c
+
 if TESTS_ENABLED
 if SANITIZERS
 TESTS += $(UNIT_TESTS)
 else
 TESTS += $(UNIT_TESTS) $(RUN_TESTS)
+
+# The player's plugin: .libs/leak.so.  -O1 keeps each site a call of its own;
+# -rpath makes libtool build a shared object that is never installed.
+if HAVE_MPV
+check_LTLIBRARIES += tests/plugin/leak.la
+tests_plugin_leak_la_SOURCES = tests/plugin/leak.c
+tests_plugin_leak_la_CPPFLAGS = $(MPV_CFLAGS)
+tests_plugin_leak_la_CFLAGS = $(AM_CFLAGS) -g -O1
+tests_plugin_leak_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-rpath /nowhere
+endif
 endif
 endif
