@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * atomic.c - memory for signal handlers that interrupted the allocator.
+ *
+ * Owns:   mm.atomic.
+ * Layer:  mm, beside kmalloc.
+ * Locks:  none: such a handler may not wait for what its own thread holds.
+ *
+ * A handler cannot take a lock, so it takes an object that was made ready, and
+ * it cannot free, so it leaves the pointer to be freed later.  Both are
+ * arrays of slots that are exchanged atomically; no list, so no ABA.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "preload/mm/kmalloc.h"
+#include "preload/mm/slab.h"
+
+static size_t class_bytes(unsigned int class)
+{
+	return 64UL << (2 * class);
+}
+
+static void *take_slot(unsigned int class)
+{
+	unsigned int i;
+
+	for (i = 0; i < ATOMIC_OBJECTS; i++) {
+		void **slot = &mm.atomic.slot[class][i];
+		void *p = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+		if (p && __atomic_compare_exchange_n(slot, &p, NULL, false,
+						     __ATOMIC_ACQ_REL,
+						     __ATOMIC_RELAXED))
+			return p;
+	}
+	return NULL;
+}
+
+static bool put_slot(void **slots, unsigned int nr, void *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		void *empty = NULL;
+
+		if (!__atomic_load_n(&slots[i], __ATOMIC_RELAXED) &&
+		    __atomic_compare_exchange_n(&slots[i], &empty, p, false,
+						__ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+static void *map_new(size_t size, size_t align)
+{
+	size_t len = ALIGN_UP(size, PAGE_SIZE);
+	unsigned int i;
+	long addr;
+
+	if (align > PAGE_SIZE || len < size)
+		return NULL;
+	addr = sys_mmap(NULL, len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (sys_is_err(addr))
+		return NULL;
+	for (i = 0; i < ATOMIC_MAPS; i++) {
+		uintptr_t empty = 0;
+
+		if (!__atomic_compare_exchange_n(&mm.atomic.map[i].addr, &empty,
+						 1, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			continue;
+		mm.atomic.map[i].len = len;
+		__atomic_store_n(&mm.atomic.map[i].addr, (uintptr_t)addr,
+				 __ATOMIC_RELEASE);
+		return (void *)addr;
+	}
+	sys_munmap((void *)addr, len);
+	return NULL;
+}
+
+void *mm_atomic_alloc(size_t size, size_t align, bool zero)
+{
+	size_t want = MAX(MAX(size, align), (size_t)1);
+	unsigned int class;
+	struct mm_block b;
+	void *p = NULL;
+
+	mm_count(BS_VMSTAT_ATOMIC_ALLOCS, 1);
+	__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELAXED);
+	for (class = 0; !p && class < ATOMIC_CLASSES; class ++)
+		if (want <= class_bytes(class))
+			p = take_slot(class);
+	if (!p)
+		p = map_new(size ? size : 1, align);
+	if (!p) {
+		mm_count(BS_VMSTAT_ATOMIC_FAILED, 1);
+		return NULL;
+	}
+	if (zero)
+		memset(p, 0, size);
+	if (mm_in_arena(p) && mm_lookup(p, &b) == 0 && b.tag)
+		*b.tag = tag_make(0, (uint32_t)(b.usable - size), 1);
+	return p;
+}
+
+bool mm_atomic_free(void *p)
+{
+	__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELAXED);
+	if (put_slot(mm.atomic.deferred, ATOMIC_FREES, p))
+		mm_count(BS_VMSTAT_DEFERRED_FREES, 1);
+	else
+		mm_count(BS_VMSTAT_LOST_FREES, 1);
+	return true;
+}
+
+void mm_atomic_work(void (*free_fn)(void *p))
+{
+	unsigned int class, i;
+
+	__atomic_store_n(&mm.atomic.work, 0, __ATOMIC_RELAXED);
+	for (i = 0; i < ATOMIC_FREES; i++) {
+		void **slot = &mm.atomic.deferred[i];
+		void *p = __atomic_load_n(slot, __ATOMIC_RELAXED);
+
+		if (p)
+			p = __atomic_exchange_n(slot, NULL, __ATOMIC_ACQ_REL);
+		if (p)
+			free_fn(p);
+	}
+	for (class = 0; class < ATOMIC_CLASSES; class ++) {
+		struct kmem_cache *cachep =
+			mm.kmalloc_caches[kmalloc_nr(class_bytes(class))];
+
+		for (i = 0; i < ATOMIC_OBJECTS; i++) {
+			void *p;
+
+			if (__atomic_load_n(&mm.atomic.slot[class][i],
+					    __ATOMIC_RELAXED))
+				continue;
+			p = kmem_cache_alloc(cachep);
+			if (p &&
+			    !put_slot(mm.atomic.slot[class], ATOMIC_OBJECTS, p))
+				kmem_cache_free(cachep, p);
+		}
+	}
+}
+
+int atomic_lookup(const void *p, struct mm_block *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < ATOMIC_MAPS; i++) {
+		if (__atomic_load_n(&mm.atomic.map[i].addr, __ATOMIC_ACQUIRE) !=
+		    (uintptr_t)p)
+			continue;
+		b->kind = MM_ATOMIC;
+		b->usable = mm.atomic.map[i].len;
+		b->tag = NULL;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int atomic_unmap(void *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < ATOMIC_MAPS; i++) {
+		uintptr_t addr = (uintptr_t)p;
+		size_t len = mm.atomic.map[i].len;
+
+		if (!__atomic_compare_exchange_n(&mm.atomic.map[i].addr, &addr,
+						 1, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			continue;
+		sys_munmap(p, len);
+		__atomic_store_n(&mm.atomic.map[i].addr, 0, __ATOMIC_RELEASE);
+		return 0;
+	}
+	return -EALREADY;
+}

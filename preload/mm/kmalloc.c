@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kmalloc.c - one door for every size: general caches, large blocks, vmalloc.
+ *
+ * Owns:   the general caches, the choice of allocator, what a pointer is.
+ * Layer:  mm, above slab, page_alloc and vmalloc.
+ * Locks:  none of its own.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "preload/mm/kmalloc.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/slab.h"
+#include "preload/mm/vmalloc.h"
+
+/* Below this a shrinking realloc never moves an object. */
+#define RESIZE_KEEP_BYTES 64UL
+
+static const uint32_t kmalloc_sizes[KMALLOC_NR] = {
+	16,   32,   64,	  96,	128,   192,   256,   512,
+	1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072
+};
+
+/*
+ * Smallest first: the descriptors of off-slab caches (512 bytes and more) come
+ * from the caches below them.
+ */
+int kmalloc_init(void)
+{
+	unsigned int nr = 0;
+	size_t size;
+
+	for (size = 0; size <= KMALLOC_SMALL; size += 16) {
+		while (kmalloc_sizes[nr] < size)
+			nr++;
+		mm.kmalloc_index[size / 16] = (uint8_t)nr;
+	}
+	for (nr = 0; nr < KMALLOC_NR; nr++) {
+		uint32_t bytes = kmalloc_sizes[nr];
+		char name[32];
+
+		sys_format(name, sizeof(name), "kmalloc-%u", bytes);
+		/* Powers of two are naturally aligned, 96 to 32, 192 to 64. */
+		mm.kmalloc_caches[nr] = kmem_cache_create(
+			name, bytes, bytes & -bytes, mm.config.tags);
+		if (!mm.kmalloc_caches[nr])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* ---- large ------------------------------------------------------------------ */
+
+static uint64_t size_to_pages(size_t size)
+{
+	return ALIGN_UP(size, PAGE_SIZE) >> PAGE_SHIFT;
+}
+
+static unsigned int pages_to_order(uint64_t nr_pages)
+{
+	return nr_pages > 1 ? 64 - (unsigned int)__builtin_clzll(nr_pages - 1)
+			    : 0;
+}
+
+static void *large_alloc(size_t size, size_t align, gfp_t gfp)
+{
+	uint64_t nr_pages = size_to_pages(size), pfn;
+	unsigned int order =
+		pages_to_order(MAX(nr_pages, (uint64_t)align >> PAGE_SHIFT));
+	struct page *page;
+	bool zero;
+
+	/* When no block is free vmalloc comes next: no report, no growth. */
+	page = alloc_pages(gfp | __GFP_MOVABLE | __GFP_NOWARN | __GFP_NORETRY,
+			   order, mm.nr_zones - 1, BS_USE_LARGE);
+	if (!page)
+		return NULL;
+	pfn = page_to_pfn(page);
+	zero = page->flags & PG_ZERO;
+	if (!mm.config.large_whole && nr_pages < 1UL << order) {
+		free_page_range(pfn + nr_pages, (1UL << order) - nr_pages,
+				BS_USE_LARGE, zero);
+		page->nr_pages = (uint32_t)nr_pages;
+	}
+	page->requested_bytes = size;
+	if ((gfp & __GFP_ZERO) && !zero)
+		memset(pfn_to_virt(pfn), 0, size);
+	return pfn_to_virt(pfn);
+}
+
+static int large_free(struct page *page)
+{
+	uint8_t kind = PK_LARGE;
+
+	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TAIL, false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return -EALREADY;
+	free_page_range(page_to_pfn(page), page->nr_pages, BS_USE_LARGE, false);
+	return 0;
+}
+
+/* Keep the block, give back whole pages behind the new end. */
+static bool large_resize(struct page *page, size_t new_size)
+{
+	uint64_t nr_pages = size_to_pages(new_size);
+
+	if (new_size <= KMALLOC_MAX / 2 || nr_pages > page->nr_pages)
+		return false;
+	page->requested_bytes = new_size;
+	if (!mm.config.large_whole && nr_pages < page->nr_pages) {
+		uint64_t tail = page->nr_pages - nr_pages;
+
+		page->nr_pages = (uint32_t)nr_pages;
+		free_page_range(page_to_pfn(page) + nr_pages, tail,
+				BS_USE_LARGE, false);
+	}
+	return true;
+}
+
+/* ---- the door ------------------------------------------------------------------- */
+
+static inline size_t round_up_pow2(size_t v)
+{
+	return v > 1 ? 1UL << (64 - __builtin_clzll(v - 1)) : 1;
+}
+
+void *mm_alloc(size_t size, size_t align, gfp_t gfp)
+{
+	size_t want = size ? size : 1;
+	void *p;
+
+	if (unlikely(align > KMALLOC_MINALIGN)) {
+		if (want <= KMALLOC_MAX && align <= KMALLOC_MAX)
+			want = round_up_pow2(MAX(want, align));
+	}
+	if (likely(want <= KMALLOC_MAX && align <= KMALLOC_MAX)) {
+		p = kmem_cache_alloc(mm.kmalloc_caches[kmalloc_nr(want)]);
+		if (p && (gfp & __GFP_ZERO))
+			memset(p, 0, size);
+		return p;
+	}
+	if (want <= LARGE_MAX && align <= LARGE_MAX) {
+		p = large_alloc(want, align, gfp);
+		if (p)
+			return p;
+	}
+	return vmalloc_alloc(want, align, gfp);
+}
+
+static int lookup_arena(const void *p, struct mm_block *b)
+{
+	struct page *page = pfn_to_page(virt_to_pfn(p));
+	int64_t index;
+
+	b->page = page;
+	switch (__atomic_load_n(&page->kind, __ATOMIC_ACQUIRE)) {
+	case PK_SLAB:
+		b->kind = MM_OBJECT;
+		b->cache = page->cache;
+		b->slab = page->slab;
+		index = obj_to_index(b->cache, b->slab, p);
+		if (unlikely(index < 0))
+			return -EINVAL;
+		b->objnr = (uint32_t)index;
+		b->usable = b->cache->buffer_size;
+		b->tag = b->slab->tags ? &b->slab->tags[index] : NULL;
+		return 0;
+	case PK_LARGE:
+		if ((uintptr_t)p & (PAGE_SIZE - 1))
+			return -EINVAL;
+		b->kind = MM_LARGE;
+		b->usable = ALIGN_UP(page->requested_bytes, PAGE_SIZE);
+		b->tag = mm.config.tags ? &page->tag : NULL;
+		return 0;
+	case PK_FREE:
+		return -EALREADY;
+	default:
+		return -EINVAL;
+	}
+}
+
+int mm_lookup(const void *p, struct mm_block *b)
+{
+	if (likely(mm_in_arena(p)))
+		return lookup_arena(p, b);
+	if (vmalloc_lookup(p, b) == 0 || atomic_lookup(p, b) == 0)
+		return 0;
+	return -ENOENT;
+}
+
+int mm_free(void *p, const struct mm_block *b)
+{
+	switch (b->kind) {
+	case MM_OBJECT:
+		if (unlikely(b->slab->lost)) {
+			mm_count(BS_VMSTAT_LOST_FREES, 1);
+			return 0;
+		}
+		return kmem_cache_free(b->cache, p);
+	case MM_LARGE:
+		return large_free(b->page);
+	case MM_VMALLOC:
+		return vmalloc_free(p);
+	case MM_ATOMIC:
+		return atomic_unmap(p);
+	}
+	return -EINVAL;
+}
+
+void *mm_resize(void *p, struct mm_block *b, size_t new_size)
+{
+	switch (b->kind) {
+	case MM_OBJECT:
+		if (new_size <= b->usable && (new_size > b->usable / 2 ||
+					      b->usable <= RESIZE_KEEP_BYTES))
+			return p;
+		return NULL;
+	case MM_LARGE:
+		if (!large_resize(b->page, new_size))
+			return NULL;
+		break;
+	case MM_VMALLOC:
+		if (new_size <= LARGE_MAX / 2)
+			return NULL;
+		p = vmalloc_resize(p, new_size);
+		if (!p)
+			return NULL;
+		break;
+	case MM_ATOMIC:
+		return new_size <= b->usable ? p : NULL;
+	}
+	return mm_lookup(p, b) == 0 ? p : NULL;
+}
+
+size_t mm_trim(void)
+{
+	uint64_t pages = 0, now_ns = sys_now_coarse_ns();
+	unsigned int i;
+
+	vmalloc_purge(0);
+	kmem_cache_shrink_all();
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+
+		sys_lock(&zone->lock, SYS_RANK_ZONE);
+		pages += zone_report(zone, now_ns, 0);
+		if (zone->elastic)
+			zone_shrink(zone, true);
+		zone_publish(zone);
+		sys_unlock(&zone->lock, SYS_RANK_ZONE);
+	}
+	return pages << PAGE_SHIFT;
+}

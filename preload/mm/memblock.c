@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memblock.c - the arena: windows, sections, mem_map.
+ *
+ * Owns:   the layout of addresses, mm.section[], which section is online or
+ *         mapped.
+ * Layer:  mm, lowest file; above sys.
+ * Locks:  zone lock for online state; mm.map_lock for mappings.
+ *
+ * Layout, at a random lonely place (arch.h):
+ *
+ *   | mem_map of all windows ... | guard | pfn 0 ... window 0 | window 1 | ...
+ *
+ * Nothing of it is mapped in advance.  A section is mapped with
+ * MAP_FIXED_NOREPLACE when it first serves as memory.
+ */
+#include "preload/mm/memblock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "preload/mm/bitset.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/sys/arch.h"
+
+/* The arena may hold this many times RAM + swap. */
+#define ARENA_OVERSIZE	4
+#define ARENA_MIN_BYTES (1ULL << 30)
+/* Sections whose part of mem_map is mapped at once: 512 KiB of it. */
+#define TABLE_SECTIONS 16UL
+/* Watermark of 2.6.29: min_free_kbytes = 4 * sqrt(kbytes), 128 to 65536. */
+#define MIN_FREE_KBYTES_LOWEST	128UL
+#define MIN_FREE_KBYTES_HIGHEST 65536UL
+/* lowmem_reserve: 1/256 of the zones above. */
+#define LOWMEM_RESERVE_RATIO 256UL
+
+static uint64_t isqrt(uint64_t v)
+{
+	uint64_t r = 0, bit = 1ULL << 62;
+
+	for (; bit; bit >>= 2) {
+		if (v >= r + bit) {
+			v -= r + bit;
+			r = (r >> 1) + bit;
+		} else {
+			r >>= 1;
+		}
+	}
+	return r;
+}
+
+/* ---- sections --------------------------------------------------------------- */
+
+static void section_set(uint64_t section, uint8_t flags)
+{
+	__atomic_or_fetch(&mm.section[section], flags, __ATOMIC_RELEASE);
+}
+
+/* Map the part of mem_map that describes this section and its neighbours. */
+static int map_table(uint64_t section)
+{
+	uint64_t first = ALIGN_DOWN(section, TABLE_SECTIONS), s;
+	size_t bytes = TABLE_SECTIONS * SECTION_PAGES * sizeof(struct page);
+	int err;
+
+	if (mm.section[section] & SECT_TABLE)
+		return 0;
+	err = sys_map_at(pfn_to_page(first << SECTION_ORDER), bytes);
+	if (err)
+		return err;
+	for (s = first; s < first + TABLE_SECTIONS; s++)
+		section_set(s, SECT_TABLE);
+	return 0;
+}
+
+int section_map(uint64_t section)
+{
+	int err = 0;
+
+	if (likely(section_mapped(section)))
+		return 0;
+	sys_lock(&mm.map_lock, SYS_RANK_EVENT);
+	if (!section_mapped(section)) {
+		mm_count(BS_VMSTAT_REAL_MMAP_CALLS, 1);
+		err = sys_map_at(pfn_to_virt(section << SECTION_ORDER),
+				 SECTION_BYTES);
+		if (!err)
+			section_set(section, SECT_MAPPED);
+	}
+	sys_unlock(&mm.map_lock, SYS_RANK_EVENT);
+	return err;
+}
+
+static void zone_resize(struct zone *zone, int64_t pages)
+{
+	zone->stat.present_pages += (uint64_t)pages;
+	zone->stat.managed_pages += (uint64_t)pages;
+}
+
+int zone_hot_add(struct zone *zone, unsigned int type)
+{
+	uint64_t first = zone->start_pfn >> SECTION_ORDER;
+	uint64_t end = first + (zone->window_pages >> SECTION_ORDER);
+	uint64_t s = first + zone->next_section;
+	uint64_t pfn, span;
+	int err;
+
+	while (s < end && (mm.section[s] & SECT_ONLINE))
+		s++;
+	if (s >= end)
+		return -ENOSPC;
+	err = map_table(s);
+	if (err)
+		return err;
+	section_set(s, SECT_ONLINE);
+	zone->next_section = s + 1 - first;
+	pfn = s << SECTION_ORDER;
+	span = pfn + SECTION_PAGES - zone->start_pfn;
+	zone->stat.spanned_pages = MAX(zone->stat.spanned_pages, span);
+	zone_resize(zone, SECTION_PAGES);
+	if (mm.up)
+		zone->stat.hot_added_pages += SECTION_PAGES;
+	zone_add_section(zone, pfn, type);
+	return 0;
+}
+
+void zone_hot_remove(struct zone *zone, uint64_t pfn)
+{
+	uint64_t s = pfn >> SECTION_ORDER;
+
+	zone_del_section(zone, pfn);
+	if (section_mapped(s)) {
+		mm_count(BS_VMSTAT_REAL_MUNMAP_CALLS, 1);
+		sys_munmap(pfn_to_virt(pfn), SECTION_BYTES);
+	}
+	__atomic_and_fetch(&mm.section[s],
+			   (uint8_t) ~(SECT_ONLINE | SECT_MAPPED),
+			   __ATOMIC_RELEASE);
+	zone_resize(zone, -(int64_t)SECTION_PAGES);
+	zone->stat.hot_removed_pages += SECTION_PAGES;
+	zone->next_section =
+		MIN(zone->next_section, s - (zone->start_pfn >> SECTION_ORDER));
+	pagemap_publish(pfn, SECTION_PAGES, BS_PAGEMAP_ABSENT);
+}
+
+/* ---- start --------------------------------------------------------------------- */
+
+static uint64_t arena_pages(void)
+{
+	uint64_t bytes = sys_ram_bytes() * ARENA_OVERSIZE;
+	uint64_t limit = sys_rlimit_as();
+
+	bytes = MIN(bytes, limit);
+	bytes = MIN(MAX(bytes, ARENA_MIN_BYTES), ARCH_ARENA_MAX);
+	return bytes >> PAGE_SHIFT;
+}
+
+/* Windows, multiples of what one mapping of mem_map covers. */
+static void place_zones(void)
+{
+	uint64_t step = TABLE_SECTIONS * SECTION_PAGES;
+	uint64_t share = ALIGN_UP(arena_pages() / mm.nr_zones, step);
+	uint64_t pfn = 0;
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+		const struct mm_zone_config *c = &mm.config.zone[i];
+
+		zone->nr = (uint8_t)i;
+		zone->elastic = c->elastic;
+		memcpy(zone->name, c->name, sizeof(zone->name));
+		zone->start_pfn = pfn;
+		zone->initial_pages = ALIGN_UP(c->pages, SECTION_PAGES);
+		zone->window_pages =
+			MAX(share, ALIGN_UP(zone->initial_pages * 2, step));
+		pfn += zone->window_pages;
+	}
+	mm.nr_pfns = pfn;
+}
+
+/* Carve the zones' tables from mem, or only count words when it is NULL. */
+static uint64_t carve_tables(uint64_t *mem)
+{
+	uint64_t words = 0;
+	unsigned int i, o, t;
+
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+
+		for (o = 0; o < MAX_ORDER; o++) {
+			uint64_t bits = zone->window_pages >> o;
+
+			for (t = 0; t < MM_NR_TYPES; t++) {
+				if (mem)
+					bitset_init(&zone->free_area[o]
+							     .free_list[t],
+						    bits, mem + words);
+				words += bitset_words(bits);
+			}
+		}
+		if (mem)
+			zone->block_type = (uint8_t *)(mem + words);
+		words += (zone->window_pages >> PAGEBLOCK_ORDER) / 8 + 1;
+	}
+	if (mem)
+		mm.section = (uint8_t *)(mem + words);
+	return words + (mm.nr_pfns >> SECTION_ORDER) / 8 + 1;
+}
+
+static void choose_base(void)
+{
+	const void *at_random = (const void *)getauxval(AT_RANDOM);
+	uintptr_t base = ARCH_ARENA_BASE;
+	uint64_t random = 0;
+
+	if (at_random)
+		memcpy(&random, at_random, sizeof(random));
+	base += random & ARCH_ARENA_RANDOM;
+	mm.mem_map = (struct page *)base;
+	base += mm.nr_pfns * sizeof(struct page) + SECTION_BYTES;
+	mm.base = (char *)ALIGN_UP(base, 1UL << 30);
+}
+
+/* setup_per_zone_pages_min() and setup_per_zone_lowmem_reserve(). */
+static void set_watermarks(void)
+{
+	uint64_t total = 0, min_kbytes, above;
+	unsigned int i, j;
+
+	for (i = 0; i < mm.nr_zones; i++)
+		total += mm.zone[i].initial_pages;
+	min_kbytes = isqrt(total * (PAGE_SIZE >> 10) * 16);
+	min_kbytes = MIN(MAX(min_kbytes, MIN_FREE_KBYTES_LOWEST),
+			 MIN_FREE_KBYTES_HIGHEST);
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+		struct bs_abi_zone *stat = &zone->stat;
+		uint64_t min = min_kbytes / (PAGE_SIZE >> 10) *
+			       zone->initial_pages / MAX(total, 1UL);
+
+		stat->wmark_min_pages = min;
+		stat->wmark_low_pages = min + min / 4;
+		stat->wmark_high_pages = min + min / 2;
+		for (j = i + 1, above = 0; j < mm.nr_zones; j++) {
+			above += mm.zone[j].initial_pages;
+			stat->protection_pages[j] =
+				above / LOWMEM_RESERVE_RATIO;
+		}
+	}
+}
+
+static int zone_online(struct zone *zone)
+{
+	struct bs_abi_zone *stat = &zone->stat;
+	uint64_t pages;
+	int err = 0;
+
+	memcpy(stat->name, zone->name, sizeof(stat->name));
+	stat->elastic = zone->elastic;
+	stat->start_pfn = zone->start_pfn;
+	for (pages = 0; !err && pages < zone->initial_pages;
+	     pages += SECTION_PAGES)
+		err = zone_hot_add(zone, BS_MIGRATE_MOVABLE);
+	stat->min_free_pages = stat->free_pages;
+	return err;
+}
+
+int page_alloc_init(void)
+{
+	unsigned int i;
+	int err = 0;
+
+	place_zones();
+	mm.table_bytes = carve_tables(NULL) * sizeof(uint64_t);
+	mm.table_mem = sys_reserve(mm.table_bytes);
+	if (!mm.table_mem)
+		return -ENOMEM;
+	carve_tables(mm.table_mem);
+	choose_base();
+	set_watermarks();
+	for (i = 0; !err && i < mm.nr_zones; i++)
+		err = zone_online(&mm.zone[i]);
+	return err;
+}
+
+void page_alloc_destroy(void)
+{
+	size_t table = TABLE_SECTIONS * SECTION_PAGES * sizeof(struct page);
+	uint64_t s, nr = mm.nr_pfns >> SECTION_ORDER;
+
+	if (!mm.table_mem)
+		return;
+	for (s = 0; s < nr; s++) {
+		if (mm.section[s] & SECT_MAPPED)
+			sys_munmap(pfn_to_virt(s << SECTION_ORDER),
+				   SECTION_BYTES);
+		if (s % TABLE_SECTIONS == 0 && (mm.section[s] & SECT_TABLE))
+			sys_munmap(pfn_to_page(s << SECTION_ORDER), table);
+	}
+	sys_munmap(mm.table_mem, mm.table_bytes);
+	mm.table_mem = NULL;
+}

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mm.h - the engine: a memory manager built like the kernel's, for one process.
+ *
+ * Read this first.  It holds the theory, the structures with their invariants,
+ * the lock order and the interface that preload/ uses.
+ *
+ * 1. Theory
+ * ---------
+ * 1.1 Physical memory.  A lonely range of addresses plays the role of RAM.  It
+ *     is cut into frames of 4 KiB; frame number (pfn) = (address - base) >> 12.
+ *     mem_map[pfn] is the `struct page` of a frame.  Frames come to life in
+ *     sections of 4 MiB: `online` means that a section's frames are counted in
+ *     its zone, `mapped` that its addresses are backed by a mapping.  Nothing is
+ *     reserved in advance: a section is mapped when one of its frames first
+ *     serves as memory, at its own fixed address, never over another mapping.
+ *     (So RLIMIT_AS, core dumps, mlockall and overcommit see only what is used.)
+ *     Everything is anonymous private memory: fork() copies it.
+ * 1.2 Zones are ranges of pfns with free lists and watermarks of their own.
+ *     zonelist: a request for zone i may fall back to i-1, i-2, ... 0.
+ *     A fixed zone has so many pages and no more; an elastic one hot-adds
+ *     sections before an allocation would fail and hot-removes free ones.
+ * 1.3 Buddy.  Free blocks of order 0 to 10, by migrate type.  A free list is an
+ *     address-ordered set (a bit tree): the lowest block is taken first, which
+ *     keeps the top of a zone free.  Linux keeps LIFO lists; with them the hot
+ *     end wins, here giving whole sections back does.
+ * 1.4 SLAB as in Linux 2.6.29: kmem_cache, kmem_list3, slab, kmem_bufctl_t,
+ *     array_cache; objects up to 128 KiB.
+ * 1.5 Large: up to 4 MiB, contiguous pages from the buddy.
+ * 1.6 vmalloc: beyond, or when no such block is free.  User space cannot write
+ *     page tables, so frames are lent: the area is a mapping of its own, the
+ *     frames are taken from the buddy and their own memory stays untouched or
+ *     is given back.  Each frame is thus backed once.
+ * 1.7 The program's mmaps are areas too, with lent frames where the memory is
+ *     private, anonymous and writable.
+ * 1.8 Free page reporting: free blocks give their memory back after a decay
+ *     time.  A reported or never used block is known to be zero (PG_ZERO).
+ *
+ * 2. Invariants (mm_verify proves them; the numbers are in its messages)
+ * ----------------------------------------------------------------------
+ * I1  Each online frame is in exactly one place: a free block, a slab, a large
+ *     block, a lent block, or a table block.
+ * I2  A free block of order o starts at a pfn that is a multiple of 2^o, lies in
+ *     one zone and one online run, and its head alone is marked PK_FREE; the
+ *     others are PK_TAIL.
+ * I3  A free block's bit is set in exactly one free list: that of its order and
+ *     of the migrate type noted in its head; no other bit is set.
+ * I4  Two free buddies of one order and one pageblock type do not both exist
+ *     below the highest order (they would have merged).
+ * I5  nr_free[type][order] is the number of bits; free_pages their sum in pages.
+ * I6  managed_pages = free_pages + sum of used[]; used[] is what the walk finds.
+ * I7  A slab's frames all name its cache and slab; the slab is in the list that
+ *     its inuse says (0 free, num full, else partial).
+ * I8  A slab's bufctl chain has num - inuse different members, then END; all
+ *     others are marked ACTIVE.
+ * I9  An object in an array_cache belongs to that cache, is ACTIVE in its slab,
+ *     and is in no other place of any array_cache.
+ * I10 kmem_list3.free_objects and the slab counts are what the walk finds.
+ * I11 Areas are sorted, do not overlap, and each one's charged frames are the
+ *     sum of its lent blocks; each lent block belongs to one area.
+ * I12 A large block's frames: a head with its size, then PK_TAIL, of one zone.
+ * I13 A free object has no tag; a live one's slack is below its usable size.
+ * I14 zone->nr_blocks[] is the number of pageblocks of each type.
+ *
+ * The corruptions that tests/unit inject, each of which must be found:
+ *  1 free list bit cleared          7 slab moved to the wrong list
+ *  2 free list bit set twice        8 inuse off by one
+ *  3 order of a free block changed  9 object twice in an array_cache
+ *  4 nr_free off by one            10 object of another cache in an array_cache
+ *  5 used[] off by one             11 free_objects off by one
+ *  6 bufctl chain with a cycle     12 area's charge off by one
+ * 13 lent block in two areas       14 page names the wrong slab
+ * 15 unmerged buddies              16 tag on a free object
+ *
+ * 3. Locks, outermost first (ranks in sys.h)
+ * ------------------------------------------
+ *   chain lock   list of caches
+ *   vm lock      area tree, lazy list; held across the system calls that change
+ *                mappings, so that records and mappings agree
+ *   cpu lock     one array_cache (never two)
+ *   list lock    one cache's kmem_list3
+ *   zone lock    one zone: free lists, counters, struct page of its free blocks
+ * struct page of a used block belongs to its owner.
+ * No lock is held while the program's code or an unwinder runs.
+ *
+ * 4. Context
+ * ----------
+ * Every call below may be made from any thread after mm_init(), between
+ * mm_enter() and mm_leave() of the caller's (preload/ does it); a handler that
+ * interrupts a thread in between must use mm_atomic_alloc()/mm_atomic_free().
+ * No call touches errno.
+ */
+#ifndef BS_MM_H
+#define BS_MM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/sys/sys.h"
+#include "shared/abi.h"
+
+#define MAX_ORDER	 11 /* orders 0 .. MAX_ORDER-1, the kernel's meaning */
+#define MM_NR_TYPES	 3  /* migrate types that have free lists here */
+#define PAGEBLOCK_ORDER	 9
+#define SECTION_ORDER	 (MAX_ORDER - 1)
+#define SECTION_PAGES	 (1UL << SECTION_ORDER)
+#define SECTION_BYTES	 (SECTION_PAGES << PAGE_SHIFT)
+#define MAX_NR_ZONES	 4
+#define MM_MAX_SLOTS	 64 /* per-CPU slots; more CPUs share them */
+#define KMALLOC_MAX	 131072UL
+#define KMALLOC_MINALIGN 16UL
+#define KMALLOC_SMALL	 1024UL /* up to here the cache is found by table */
+#define KMALLOC_NR	 16	/* 16 32 64 96 128 192 256 ... 131072 */
+#define LARGE_MAX	 SECTION_BYTES
+#define VM_GUARD_BYTES	 PAGE_SIZE
+
+typedef uint32_t gfp_t;
+#define GFP_KERNEL    0x00U
+#define GFP_DMA	      0x01U /* lowest zone only */
+#define GFP_HIGH      0x20U /* may dip into half of the reserve */
+#define GFP_ATOMIC    (GFP_HIGH | 0x40U)
+#define __GFP_ZERO    0x100U
+#define __GFP_NOWARN  0x200U
+#define __GFP_MOVABLE 0x400U
+#define __GFP_LENT    0x800U  /* frames are not used as memory: do not map */
+#define __GFP_NORETRY 0x1000U /* do not grow a zone */
+
+/* ---- configuration ------------------------------------------------------- */
+
+struct mm_zone_config {
+	char name[16];
+	uint64_t pages; /* initial size; multiple of SECTION_PAGES */
+	bool elastic;
+};
+
+/* Filled by preload/options.c from BUDDYSCOPE; mm_default_config() first. */
+struct mm_config {
+	struct mm_zone_config zone[MAX_NR_ZONES]; /* lowest first */
+	unsigned int nr_zones;
+	bool large_whole;	 /* large=whole: keep the 2^n block */
+	bool oom_fail;		 /* oom=fail: fixed zones do not grow */
+	bool mmap_charge;	 /* mmap=charge (default) or record */
+	bool tags;		 /* keep a tag per object (tracing) */
+	uint64_t decay_ns;	 /* age at which free blocks are reported */
+	uint64_t lazy_max_bytes; /* freed areas kept for reuse, at most */
+};
+
+/* ---- frames --------------------------------------------------------------- */
+
+/* page.kind */
+enum page_kind {
+	PK_TAIL = 0, /* not the head of anything; also: never touched */
+	PK_FREE,     /* head of a free block */
+	PK_SLAB,     /* every frame of a slab */
+	PK_LARGE,    /* head of a large block */
+	PK_LENT,     /* head of a block lent to an area (vmalloc or mmap) */
+	PK_TABLE,    /* head of a block that the library uses itself */
+	PK_LOST,     /* head of a block given up after a raw fork */
+};
+
+#define PG_ZERO 0x01U /* free block: content is known to be zero */
+
+/*
+ * One per frame, 32 bytes.  All-zero is valid: a tail.
+ * Free and lent blocks use only their head's record.
+ */
+struct page {
+	uint8_t kind;
+	uint8_t order;
+	uint8_t migratetype;
+	uint8_t flags;
+	uint32_t nr_pages; /* LARGE, TABLE: pages of the block */
+	union {
+		struct {
+			struct kmem_cache *cache;
+			struct slab *slab;
+		}; /* SLAB */
+		struct {
+			uint64_t tag;
+			uint64_t requested_bytes;
+		}; /* LARGE */
+		struct {
+			struct vm_struct *area;
+			uint32_t next_lent; /* pfn + 1, 0: last */
+			uint32_t use;	    /* BS_USE_VMALLOC or BS_USE_MMAP */
+		};			    /* LENT */
+		struct {
+			uint64_t freed_ns; /* coarse; when it became dirty */
+			uint64_t reserved;
+		}; /* FREE */
+	};
+	uint64_t pad;
+};
+static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
+
+/* ---- buddy ---------------------------------------------------------------- */
+
+/* Address-ordered set of block numbers: bit trees of 64-way nodes. */
+#define BITSET_LEVELS 5
+struct bitset {
+	uint64_t *level[BITSET_LEVELS]; /* level[0]: one bit a block */
+	unsigned int nr_levels;
+	uint64_t nr_bits;
+};
+
+struct free_area {
+	struct bitset free_list[MM_NR_TYPES]; /* counts: zone.stat.nr_free */
+};
+
+/*
+ * A zone owns pfns [start_pfn, start_pfn + window_pages), of which those in
+ * online sections exist.  All fields are guarded by lock, but constants.
+ */
+struct zone {
+	struct sys_lock lock;
+	bool elastic;
+	uint8_t nr;
+	char name[16];
+	uint64_t start_pfn;
+	uint64_t window_pages;
+	uint64_t initial_pages;
+	struct free_area free_area[MAX_ORDER];
+	uint8_t *
+		block_type; /* per pageblock of the window: 1 + type, 0 absent */
+	uint64_t next_section;	   /* lowest that may be offline */
+	uint64_t dirty_free_pages; /* free pages that are not PG_ZERO */
+	uint64_t last_report_ns;
+	uint64_t lost_end; /* raw fork: frames below are never free again */
+	struct bs_abi_zone stat; /* canonical counters; published by copy */
+};
+
+/* ---- SLAB ------------------------------------------------------------------ */
+
+typedef uint32_t kmem_bufctl_t;
+#define BUFCTL_END    UINT32_MAX
+#define BUFCTL_ACTIVE (UINT32_MAX - 1)
+#define SLAB_LIMIT    (UINT32_MAX - 2)
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+/*
+ * A slab: 2^gfporder pages of one cache.  On-slab layout (off-slab: the
+ * descriptor, bufctl and tags are an object of slabp_cache):
+ *
+ *   | colour | struct slab | bufctl[num] | tags[num] | pad | objects ... |
+ */
+struct slab {
+	struct list_head list;
+	struct kmem_cache *cache;
+	char *s_mem;	/* first object */
+	uint64_t *tags; /* one per object, NULL without tracing */
+	uint32_t colouroff;
+	uint32_t inuse;	    /* objects not in the bufctl chain */
+	kmem_bufctl_t free; /* first free object */
+	uint32_t lost;	    /* given up after a raw fork: frees are ignored */
+	kmem_bufctl_t bufctl[];
+};
+
+/* LIFO of free objects for one CPU; its objects are ACTIVE in their slabs. */
+struct array_cache {
+	struct sys_lock lock;
+	uint32_t avail;
+	uint32_t limit;
+	uint32_t batchcount;
+	uint32_t touched;
+	uint32_t nr_refills;
+	uint32_t nr_flushes;
+	uint32_t pad;
+	void *entry[];
+};
+
+struct kmem_list3 {
+	struct list_head slabs_partial;
+	struct list_head slabs_full;
+	struct list_head slabs_free;
+	uint64_t free_objects; /* on the lists, not in array_caches */
+	uint64_t free_limit;
+	uint64_t nr_slabs, nr_free_slabs;
+	uint32_t colour_next;
+	struct sys_lock list_lock;
+	uint64_t next_reap_ns;
+	uint32_t free_touched;
+};
+
+struct kmem_cache {
+	struct array_cache *array[MM_MAX_SLOTS]; /* created at first use */
+	uint32_t buffer_size;			 /* padded object size */
+	uint32_t reciprocal_buffer_size;
+	uint32_t num; /* objects per slab */
+	uint32_t flags;
+	uint32_t limit, batchcount, shared;
+	uint32_t gfporder;
+	uint32_t colour, colour_off;
+	uint32_t slab_size; /* bytes of descriptor, bufctl and tags */
+	uint32_t align;
+	bool tags;
+	struct kmem_cache *slabp_cache;
+	struct kmem_list3 list3;
+	struct list_head next; /* cache chain */
+	uint32_t pub_slot;     /* index in the segment */
+	uint64_t grown, reaped, errors, high_mark, refills, flushes;
+	char name[32];
+};
+#define CFLGS_OFF_SLAB 0x1U
+
+/* ---- areas ------------------------------------------------------------------ */
+
+/* A vm_struct: a mapping outside the arena.  Guarded by the vm lock. */
+struct vm_struct {
+	struct vm_struct *left, *right; /* treap by addr */
+	uint64_t prio;
+	uint64_t addr;
+	uint64_t size; /* bytes, without the guard page */
+	uint64_t requested_bytes;
+	uint64_t charged_pages;
+	uint64_t offset; /* in the file */
+	uint64_t tag;
+	uint64_t born_ns;
+	uint32_t lent;	/* pfn + 1 of the first lent block */
+	uint32_t flags; /* BS_AREA_* */
+	uint32_t prot;
+	uint32_t guard_bytes;
+	uint32_t pub_slot; /* 0: not published */
+	uint32_t pad;
+	char *path;	       /* kmalloc'ed, NULL: none */
+	struct list_head lazy; /* on the lazy list when BS_AREA_LAZY */
+};
+
+/* ---- the root ----------------------------------------------------------------- */
+
+/*
+ * Where the engine publishes.  Lives in the page that fork wipes: NULL header
+ * means "nothing to publish to".  claim() makes [p, p+len) safe to write, or
+ * returns false (full tmpfs); it is cheap when the pages were claimed before.
+ */
+struct mm_pub {
+	struct bs_abi_header *header;
+	struct bs_abi_zone *zones;
+	struct bs_abi_cache *caches;
+	struct bs_abi_area *areas;
+	uint8_t *pagemap;
+	struct bs_abi_event *events;
+	uint64_t *vmstat;
+	bool (*claim)(const void *p, size_t len);
+};
+
+/*
+ * One page with MADV_WIPEONFORK.  alive is 0 in a process that was just forked,
+ * by whatever means (but not in a vfork child, which shares everything).
+ */
+struct mm_wipe {
+	uint64_t alive;
+	struct mm_pub pub;
+	uint64_t client[32]; /* preload/'s own words */
+};
+
+/* What preload/ wants to hear; either may be NULL. */
+struct mm_client {
+	/*
+	 * nr_objects areas ended or, when negative, came into being by a split;
+	 * bytes of them were unmapped (negative: mapped).  Under the vm lock.
+	 */
+	void (*area_gone)(uint64_t tag, int64_t bytes, int nr_objects);
+	/* stack id of the running call, for events; 0 unknown */
+	uint32_t (*current_site)(void);
+};
+
+/*
+ * The reserve for handlers.  All fields are lock-free: a slot is taken and
+ * filled by exchange.  Ordinary objects, made ready by mm_atomic_work().
+ */
+#define ATOMIC_CLASSES	   4 /* 64, 256, 1024, 4096 bytes */
+#define ATOMIC_OBJECTS	   32
+#define ATOMIC_MAPS	   64 /* larger: a mapping each */
+#define ATOMIC_FREES	   256
+#define MM_AREA_SLOTS	   65536U
+#define MM_AREA_SLOT_WORDS (1024 + 16 + 1)
+struct mm_atomic {
+	void *slot[ATOMIC_CLASSES][ATOMIC_OBJECTS];
+	struct {
+		uintptr_t addr;
+		size_t len;
+	} map[ATOMIC_MAPS];
+	void *deferred[ATOMIC_FREES];
+	uint32_t work; /* not 0: mm_atomic_work() has something to do */
+};
+
+struct mm {
+	bool up;
+	struct mm_wipe *wipe;
+	struct mm_config config;
+	struct mm_client client;
+	char *base;	      /* address of pfn 0 */
+	struct page *mem_map; /* of pfn 0; only online sections are mapped */
+	uint64_t nr_pfns;     /* size of all windows */
+	uint8_t *section;     /* per section: SECT_* flags */
+	struct sys_lock map_lock; /* mapping of sections */
+	uint64_t *table_mem;	  /* bit trees, block types, section states */
+	size_t table_bytes;
+	unsigned int nr_zones;
+	unsigned int nr_slots; /* per-CPU slots in use */
+	struct zone zone[MAX_NR_ZONES];
+	struct sys_lock chain_lock;
+	struct list_head cache_chain;
+	uint32_t nr_caches;
+	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
+	uint8_t kmalloc_index[KMALLOC_SMALL / 16 + 1]; /* by 16-byte steps */
+	struct kmem_cache *vm_cachep;
+	struct sys_lock meta_lock; /* bump allocator for descriptors */
+	char *meta_next, *meta_end;
+	uint64_t last_reap_ns;
+	struct sys_lock vm_lock;
+	struct vm_struct *vm_root;
+	struct list_head vm_lazy; /* oldest first */
+	uint64_t vm_lazy_bytes;
+	uint64_t vm_random; /* state of the treap's priorities */
+	uint64_t nr_areas;
+	/* Segment slots of areas: [1, next) were used, those in free again. */
+	uint32_t area_slot_next;
+	struct bitset area_slot_free;
+	uint64_t area_slot_mem[MM_AREA_SLOT_WORDS];
+	struct mm_atomic atomic;
+	bool sandboxed; /* a seccomp filter is on: no unusual system call */
+	struct sys_lock event_lock;
+	uint64_t nr_events;
+	uint64_t vmstat[BS_NR_VMSTAT];
+};
+extern struct mm mm;
+
+#define SECT_ONLINE 0x1U
+#define SECT_MAPPED 0x2U
+#define SECT_TABLE  0x4U /* its part of mem_map is mapped */
+
+static inline char *pfn_to_virt(uint64_t pfn)
+{
+	return mm.base + (pfn << PAGE_SHIFT);
+}
+
+static inline struct page *pfn_to_page(uint64_t pfn)
+{
+	return &mm.mem_map[pfn];
+}
+
+static inline uint64_t page_to_pfn(const struct page *page)
+{
+	return (uint64_t)(page - mm.mem_map);
+}
+
+static inline uint64_t virt_to_pfn(const void *p)
+{
+	return ((uintptr_t)p - (uintptr_t)mm.base) >> PAGE_SHIFT;
+}
+
+/* Is p in an online section of the arena?  Any value of p is allowed. */
+static inline bool mm_in_arena(const void *p)
+{
+	uint64_t pfn = virt_to_pfn(p);
+
+	return pfn < mm.nr_pfns &&
+	       (mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE);
+}
+
+/* ---- life cycle ------------------------------------------------------------------ */
+
+void mm_default_config(struct mm_config *config);
+/* 0, -EBUSY when up, -ENOMEM, -EINVAL.  Needs no libc, no constructor. */
+int mm_init(const struct mm_config *config, const struct mm_client *client);
+/* Unmaps everything.  Tests only: all pointers die. */
+void mm_destroy(void);
+
+/* Take every lock in rank order; release them; forked child with locks held. */
+void mm_fork_prepare(void);
+void mm_fork_parent(void);
+void mm_fork_child(void);
+/*
+ * A child made without mm_fork_prepare() (raw clone, _Fork): what another thread
+ * held locked is given up.  Returns the number of structures given up.
+ */
+unsigned int mm_raw_child(void);
+
+/*
+ * Publishing starts: fill wipe->pub first, then call this to write the present
+ * state of everything.  Takes all locks.
+ */
+void mm_publish_all(void);
+
+/* ---- allocation -------------------------------------------------------------------- */
+
+/* What a pointer is.  Filled by mm_lookup(). */
+struct mm_block {
+	enum {
+		MM_OBJECT,
+		MM_LARGE,
+		MM_VMALLOC,
+		MM_ATOMIC
+	} kind;
+	struct page *page;	  /* OBJECT, LARGE */
+	struct kmem_cache *cache; /* OBJECT */
+	struct slab *slab;	  /* OBJECT */
+	uint32_t objnr;		  /* OBJECT */
+	size_t usable;		  /* bytes that the caller may use; constant */
+	uint64_t *tag;		  /* NULL when tags are not kept */
+};
+
+/*
+ * size 0 counts as 1.  align: power of two, at least 16 is always given; above
+ * 16 natural alignment.  gfp: GFP_KERNEL, GFP_ATOMIC, __GFP_ZERO.
+ * NULL: no memory (never because of corruption, which is fatal).
+ */
+void *mm_alloc(size_t size, size_t align, gfp_t gfp);
+
+/*
+ * 0: a live block, *b filled.  -ENOENT: not our memory.  -EINVAL: our memory but
+ * not the start of a live block.  -EALREADY: was freed (seen where it is cheap to see).
+ */
+int mm_lookup(const void *p, struct mm_block *b);
+
+/* Frees what mm_lookup() found.  0 or -EALREADY (double free: nothing done). */
+int mm_free(void *p, const struct mm_block *b);
+
+/*
+ * Resize in place, or by moving pages (mremap).  Returns the address, or NULL
+ * when the caller has to allocate, copy and free.  *b is refreshed.
+ */
+void *mm_resize(void *p, struct mm_block *b, size_t new_size);
+
+/* Give free memory back now.  Returns bytes given back. */
+size_t mm_trim(void);
+
+/*
+ * For handlers that interrupted this thread inside the engine: from the reserve,
+ * or a mapping of its own; NULL when both are exhausted (counted).  Takes no
+ * lock.  Where tags are kept the object's tag names site 0, window 1.
+ */
+void *mm_atomic_alloc(size_t size, size_t align, bool zero);
+/* True when taken care of (now or later); false: not our memory. */
+bool mm_atomic_free(void *p);
+/* Called on the way out of a normal entry: refill, run deferred frees. */
+static inline bool mm_atomic_pending(void)
+{
+	return __atomic_load_n(&mm.atomic.work, __ATOMIC_RELAXED) != 0;
+}
+void mm_atomic_work(void (*free_fn)(void *p));
+
+/* ---- the program's own mappings ------------------------------------------------------- */
+
+/*
+ * Does such a mapping only reserve addresses?  Those are recorded, not charged,
+ * and count no bytes at their call site until mprotect makes them writable.
+ */
+static inline bool mm_map_reserves(int prot, int flags)
+{
+	return (flags & 0x20 /* MAP_ANONYMOUS */) &&
+	       !(flags & 1 /* SHARED */) &&
+	       (!(prot & 2 /* PROT_WRITE */) ||
+		(flags & 0x4000 /* NORESERVE */));
+}
+
+/*
+ * The system call and its record; result as the kernel's (sys_is_err()).  tag:
+ * one object of the page-rounded length, or of 0 bytes when mm_map_reserves().
+ */
+long mm_mmap(void *addr, size_t len, int prot, int flags, int fd,
+	     uint64_t offset, uint64_t tag);
+long mm_munmap(void *addr, size_t len);
+/* A mapping that grows or moves stays its first caller's. */
+long mm_mremap(void *old, size_t old_len, size_t new_len, int flags,
+	       void *new_addr);
+long mm_mprotect(void *addr, size_t len, int prot);
+/* shmat and other mappings made elsewhere: record only. */
+void mm_record(void *addr, size_t len, int prot, uint32_t area_flags,
+	       const char *path, uint64_t tag);
+void mm_forget(void *addr);
+
+/* ---- pages ------------------------------------------------------------------------------- */
+
+/* A block of 2^order pages, naturally aligned; use: BS_USE_*. NULL: none. */
+struct page *alloc_pages(gfp_t gfp, unsigned int order, unsigned int zone_nr,
+			 enum bs_use use);
+/* Free nr_pages from pfn, whatever the orders they came in. */
+void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
+		     bool zero);
+/* Memory for the library's own tables, page-rounded, zeroed. */
+void *mm_table_alloc(size_t bytes);
+
+/* ---- proof and counters --------------------------------------------------------------------- */
+
+/*
+ * Walks everything with all locks held.  0, or -EUCLEAN with the first broken
+ * invariant in why ("I3: ...").  live_fn, if not NULL, is called for every
+ * live tag found.
+ */
+int mm_verify(char *why, size_t why_len,
+	      void (*live_fn)(void *arg, uint64_t tag,
+			      uint64_t requested_bytes),
+	      void *arg);
+
+void mm_count(enum bs_vmstat_item item, int64_t n);
+void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
+	      uint64_t addr, uint64_t bytes);
+
+/* Tag: site number, slack = usable - requested, birth window.  0: no tag. */
+#define TAG_SITE_BITS	22
+#define TAG_SLACK_BITS	16
+#define TAG_WINDOW_BITS 26
+static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t window)
+{
+	return ((uint64_t)window << (TAG_SITE_BITS + TAG_SLACK_BITS)) |
+	       ((uint64_t)slack << TAG_SITE_BITS) | site;
+}
+static inline uint32_t tag_site(uint64_t tag)
+{
+	return (uint32_t)(tag & ((1U << TAG_SITE_BITS) - 1));
+}
+static inline uint32_t tag_slack(uint64_t tag)
+{
+	return (uint32_t)(tag >> TAG_SITE_BITS) & ((1U << TAG_SLACK_BITS) - 1);
+}
+static inline uint32_t tag_window(uint64_t tag)
+{
+	return (uint32_t)(tag >> (TAG_SITE_BITS + TAG_SLACK_BITS));
+}
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmalloc.c - allocations that need no contiguous frames.
+ *
+ * Owns:   areas with BS_AREA_ALLOC, the list of freed areas kept for reuse.
+ * Layer:  mm, above vmap and page_alloc.
+ * Locks:  the vm lock.
+ * Source: Linux 2.6.29 mm/vmalloc.c (guard page, lazy purge).
+ *
+ * An area:   | size bytes, read-write | guard page, PROT_NONE |
+ */
+#include "preload/mm/vmalloc.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "preload/mm/list.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/slab.h"
+
+/* A kept area may be this much larger than the request that reuses it: 1/8. */
+#define REUSE_SLACK_SHIFT 3
+
+int vmalloc_init(void)
+{
+	list_init(&mm.vm_lazy);
+	mm.area_slot_next = 1;
+	mm.vm_cachep = kmem_cache_create("vm_struct", sizeof(struct vm_struct),
+					 0, false);
+	return mm.vm_cachep ? 0 : -ENOMEM;
+}
+
+/* ---- mappings --------------------------------------------------------------- */
+
+static void unmap(uint64_t addr, uint64_t len)
+{
+	mm_count(BS_VMSTAT_REAL_MUNMAP_CALLS, 1);
+	sys_munmap((void *)addr, len);
+}
+
+/* Addresses for bytes and a guard page, aligned, not accessible.  0: none. */
+static uint64_t map_none(uint64_t bytes, uint64_t align)
+{
+	uint64_t len = bytes + VM_GUARD_BYTES, extra, start;
+	long addr;
+
+	extra = align > PAGE_SIZE ? align - PAGE_SIZE : 0;
+	if (len + extra < bytes)
+		return 0;
+	mm_count(BS_VMSTAT_REAL_MMAP_CALLS, 1);
+	addr = sys_mmap(NULL, len + extra, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sys_is_err(addr))
+		return 0;
+	start = ALIGN_UP((uint64_t)addr, MAX(align, PAGE_SIZE));
+	if (start > (uint64_t)addr)
+		unmap((uint64_t)addr, start - (uint64_t)addr);
+	if (start + len < (uint64_t)addr + len + extra)
+		unmap(start + len, (uint64_t)addr + extra - start);
+	return start;
+}
+
+static uint64_t map_area(uint64_t bytes, uint64_t align)
+{
+	uint64_t addr = map_none(bytes, align);
+
+	if (addr && sys_mprotect((void *)addr, bytes, PROT_READ | PROT_WRITE)) {
+		unmap(addr, bytes + VM_GUARD_BYTES);
+		addr = 0;
+	}
+	return addr;
+}
+
+/* ---- kept areas ----------------------------------------------------------------- */
+
+static void lazy_del(struct vm_struct *area)
+{
+	list_del(&area->lazy);
+	area->flags &= ~BS_AREA_LAZY;
+	mm.vm_lazy_bytes -= area->size;
+	mm_count(BS_VMSTAT_LAZY_PAGES, -(int64_t)(area->size >> PAGE_SHIFT));
+}
+
+static void lazy_add(struct vm_struct *area)
+{
+	list_add_tail(&area->lazy, &mm.vm_lazy);
+	area->flags |= BS_AREA_LAZY;
+	area->born_ns = sys_now_coarse_ns();
+	mm.vm_lazy_bytes += area->size;
+	mm_count(BS_VMSTAT_LAZY_PAGES, (int64_t)(area->size >> PAGE_SHIFT));
+}
+
+static void destroy_area(struct vm_struct *area)
+{
+	unmap(area->addr, area->size + area->guard_bytes);
+	unlend_pages(area, area->charged_pages, BS_USE_VMALLOC);
+	vm_remove(area);
+}
+
+/* The oldest go until at most max_bytes are kept and none is older than age. */
+static void purge_locked(uint64_t max_bytes, uint64_t age_ns)
+{
+	uint64_t now_ns = sys_now_coarse_ns();
+
+	while (!list_empty(&mm.vm_lazy)) {
+		struct vm_struct *area =
+			list_entry(mm.vm_lazy.next, struct vm_struct, lazy);
+
+		if (mm.vm_lazy_bytes <= max_bytes &&
+		    area->born_ns + age_ns > now_ns)
+			break;
+		lazy_del(area);
+		destroy_area(area);
+	}
+}
+
+void vmalloc_purge(uint64_t age_ns)
+{
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	purge_locked(UINT64_MAX, age_ns);
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+}
+
+static struct vm_struct *lazy_take(uint64_t bytes, uint64_t align)
+{
+	struct list_head *pos;
+
+	for (pos = mm.vm_lazy.prev; pos != &mm.vm_lazy; pos = pos->prev) {
+		struct vm_struct *area =
+			list_entry(pos, struct vm_struct, lazy);
+
+		if (area->size < bytes ||
+		    area->size - bytes > bytes >> REUSE_SLACK_SHIFT ||
+		    (area->addr & (align - 1)))
+			continue;
+		lazy_del(area);
+		mm_count(BS_VMSTAT_VM_REUSED, 1);
+		return area;
+	}
+	return NULL;
+}
+
+/* ---- allocation --------------------------------------------------------------------- */
+
+/* A new, charged area.  vm lock held. */
+static struct vm_struct *new_area(uint64_t bytes, uint64_t align)
+{
+	uint64_t addr = map_area(bytes, align);
+	struct vm_struct *area;
+
+	if (!addr)
+		return NULL;
+	area = vm_insert(addr, bytes, BS_AREA_ALLOC, PROT_READ | PROT_WRITE);
+	if (!area)
+		goto out_unmap;
+	area->guard_bytes = VM_GUARD_BYTES;
+	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true))
+		return area;
+	vm_remove(area);
+out_unmap:
+	unmap(addr, bytes + VM_GUARD_BYTES);
+	return NULL;
+}
+
+void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp)
+{
+	uint64_t bytes = ALIGN_UP((uint64_t)size, PAGE_SIZE);
+	struct vm_struct *area;
+	void *p = NULL;
+
+	if (bytes < size || bytes > mm.nr_pfns << PAGE_SHIFT)
+		goto out_failed;
+	align = MAX(align, PAGE_SIZE);
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);
+	area = lazy_take(bytes, align);
+	if (area && (gfp & __GFP_ZERO) &&
+	    sys_madvise((void *)area->addr, area->size, MADV_DONTNEED)) {
+		destroy_area(area);
+		area = NULL;
+	}
+	if (!area)
+		area = new_area(bytes, align);
+	if (!area && !list_empty(&mm.vm_lazy)) {
+		purge_locked(0, 0);
+		area = new_area(bytes, align);
+	}
+	if (area) {
+		area->requested_bytes = size;
+		area->tag = 0;
+		area->born_ns = sys_now_coarse_ns();
+		vm_publish(area);
+		p = (void *)area->addr;
+	}
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+out_failed:
+	if (!p)
+		mm_event(BS_EVENT_VMALLOC_FAILED, -1, 0, gfp, 0, size);
+	return p;
+}
+
+/* The live area that starts at p.  vm lock held. */
+static struct vm_struct *area_at(const void *p)
+{
+	struct vm_struct *area = vm_find((uint64_t)p);
+
+	if (!area || area->addr != (uint64_t)p ||
+	    (area->flags & (BS_AREA_ALLOC | BS_AREA_LAZY)) != BS_AREA_ALLOC)
+		return NULL;
+	return area;
+}
+
+int vmalloc_lookup(const void *p, struct mm_block *b)
+{
+	struct vm_struct *area;
+	int err = -ENOENT;
+
+	if ((uint64_t)p & (PAGE_SIZE - 1))
+		return err;
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	area = area_at(p);
+	if (area) {
+		b->kind = MM_VMALLOC;
+		b->usable = ALIGN_UP(area->requested_bytes, PAGE_SIZE);
+		b->tag = mm.config.tags ? &area->tag : NULL;
+		err = 0;
+	}
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	return err;
+}
+
+int vmalloc_free(void *p)
+{
+	struct vm_struct *area;
+	int err = -EALREADY;
+
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	area = area_at(p);
+	if (area) {
+		lazy_add(area);
+		vm_publish(area);
+		purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);
+		err = 0;
+	}
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	return err;
+}
+
+/* ---- resize ---------------------------------------------------------------------------- */
+
+static bool shrink(struct vm_struct *area, uint64_t bytes)
+{
+	uint64_t end = area->addr + bytes;
+	uint64_t old_end = area->addr + area->size + area->guard_bytes;
+
+	if (sys_mprotect((void *)end, VM_GUARD_BYTES, PROT_NONE))
+		return false;
+	unmap(end + VM_GUARD_BYTES, old_end - end - VM_GUARD_BYTES);
+	unlend_pages(area, (area->size - bytes) >> PAGE_SHIFT, BS_USE_VMALLOC);
+	area->size = bytes;
+	area->guard_bytes = VM_GUARD_BYTES;
+	return true;
+}
+
+/* Move the page tables to a larger place.  The area's record moves along. */
+static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
+{
+	uint64_t more = (bytes - area->size) >> PAGE_SHIFT;
+	uint64_t addr, old = area->addr, old_bytes = area->size;
+	struct vm_struct *moved;
+	long ret;
+
+	addr = map_none(bytes, PAGE_SIZE);
+	if (!addr)
+		return NULL;
+	moved = vm_insert(addr, bytes, area->flags, area->prot);
+	if (!moved)
+		goto out_unmap;
+	if (!lend_pages(moved, more, BS_USE_VMALLOC, true))
+		goto out_remove;
+	ret = sys_mremap((void *)old, old_bytes, bytes,
+			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)addr);
+	if (sys_is_err(ret))
+		goto out_unlend;
+	unmap(old + old_bytes, area->guard_bytes);
+	moved->guard_bytes = VM_GUARD_BYTES;
+	moved->tag = area->tag;
+	move_lent_pages(area, moved, area->charged_pages);
+	vm_remove(area);
+	return moved;
+out_unlend:
+	unlend_pages(moved, more, BS_USE_VMALLOC);
+out_remove:
+	vm_remove(moved);
+out_unmap:
+	unmap(addr, bytes + VM_GUARD_BYTES);
+	return NULL;
+}
+
+void *vmalloc_resize(void *p, size_t new_size)
+{
+	uint64_t bytes = ALIGN_UP((uint64_t)new_size, PAGE_SIZE);
+	struct vm_struct *area;
+
+	if (bytes < new_size || bytes > mm.nr_pfns << PAGE_SHIFT)
+		return NULL;
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	area = area_at(p);
+	if (area && bytes > area->size)
+		area = grow(area, bytes);
+	else if (area && bytes < area->size && !shrink(area, bytes))
+		area = NULL;
+	if (area) {
+		area->requested_bytes = new_size;
+		vm_publish(area);
+	}
+	p = area ? (void *)area->addr : NULL;
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	return p;
+}

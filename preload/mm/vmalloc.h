@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* vmalloc.h - areas: large allocations and the records of mappings. */
+#ifndef BS_MM_VMALLOC_H
+#define BS_MM_VMALLOC_H
+
+#include "preload/mm/mm.h"
+
+int vmalloc_init(void);
+
+void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp);
+/* 0 with *b filled when p starts a live vmalloc area, else -ENOENT. */
+int vmalloc_lookup(const void *p, struct mm_block *b);
+int vmalloc_free(void *p);
+void *vmalloc_resize(void *p, size_t new_size);
+/* Unmap freed areas older than age_ns; 0: all. */
+void vmalloc_purge(uint64_t age_ns);
+
+/* ---- area tree (vmap.c), vm lock held ------------------------------------ */
+
+/* The area that holds addr, or the first above it; NULL: none. */
+struct vm_struct *vm_find(uint64_t addr);
+/* A new record in the tree; NULL: no memory. */
+struct vm_struct *vm_insert(uint64_t addr, uint64_t size, uint32_t flags,
+			    uint32_t prot);
+/* Take the record out and free it.  Frames must have been given back. */
+void vm_remove(struct vm_struct *area);
+/* Cut at addr (inside the area): the upper part becomes an area. NULL: memory. */
+struct vm_struct *vm_split(struct vm_struct *area, uint64_t addr);
+/* Join b, which follows a at once, to a. */
+void vm_join(struct vm_struct *a, struct vm_struct *b);
+void vm_publish(struct vm_struct *area);
+/* Call fn for each area in address order; stops when fn returns not 0. */
+int vm_walk(int (*fn)(struct vm_struct *area, void *arg), void *arg);
+
+static inline enum bs_use vm_use(const struct vm_struct *area)
+{
+	return area->flags & BS_AREA_ALLOC ? BS_USE_VMALLOC : BS_USE_MMAP;
+}
+
+#endif
