@@ -66,8 +66,8 @@ extern BS_HIDDEN struct bs_options bs_options;
 
 /* Reads the environment; reports unknown keys and bad values on stderr. */
 void bs_options_read(void);
-/* Value of NAME in the environment the process started with, or NULL. */
-const char *bs_getenv(const char *name);
+/* The environment for bs_options_read(), when the constructor knows it. */
+extern BS_HIDDEN char **bs_environ;
 
 /* ---- the thread ------------------------------------------------------------- */
 
@@ -113,10 +113,10 @@ static inline bool bs_is_owner(void)
 extern BS_HIDDEN bool bs_sandboxed;
 
 /*
- * True from start until trace_load_unwinder() has loaded libunwind or has given
- * up for good; that function clears it.  While true, bs_enter() takes the slow
- * way and calls it (outside: depth 0, so that dlopen's own calls are served
- * normally; the function raises bs_tls.no_trace meanwhile).
+ * Raised by trace/ when it meets a frame that takes libunwind; cleared by
+ * trace_load_unwinder() once that is loaded or given up for good.  While true,
+ * bs_enter() takes the slow way and calls it (outside: depth 0, so that dlopen's
+ * own calls are served normally; bs_tls.no_trace is raised meanwhile).
  */
 extern BS_HIDDEN bool bs_unwinder_wanted;
 
@@ -145,6 +145,12 @@ static inline __attribute__((always_inline)) void bs_leave(void)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	bs_tls.depth = 0;
 }
+
+/*
+ * start.c: a forked child takes over.  raw: made without our atfork handlers.
+ * Called inside, in the child's only thread.
+ */
+void bs_child(bool raw);
 
 /* ---- fork.c ------------------------------------------------------------------ */
 

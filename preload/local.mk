@@ -1,1 +1,85 @@
 # SPDX-License-Identifier: MIT
+#
+# libmm: the engine, which unit tests link without any exported malloc.
+# libbuddyscope: the engine, the call sites and the exported names; not built
+# under sanitizers, which bring an allocator of their own.
+
+noinst_LTLIBRARIES += libmm.la
+
+libmm_la_SOURCES = \
+	preload/mm/atomic.c \
+	preload/mm/bitset.h \
+	preload/mm/kmalloc.c \
+	preload/mm/kmalloc.h \
+	preload/mm/list.h \
+	preload/mm/memblock.c \
+	preload/mm/memblock.h \
+	preload/mm/mm.c \
+	preload/mm/mm.h \
+	preload/mm/mmap.c \
+	preload/mm/page_alloc.c \
+	preload/mm/page_alloc.h \
+	preload/mm/slab.c \
+	preload/mm/slab.h \
+	preload/mm/verify.c \
+	preload/mm/vmalloc.c \
+	preload/mm/vmalloc.h \
+	preload/mm/vmap.c \
+	preload/sys/arch-aarch64.h \
+	preload/sys/arch-x86_64.h \
+	preload/sys/arch.h \
+	preload/sys/lock.c \
+	preload/sys/say.c \
+	preload/sys/sys.c \
+	preload/sys/sys.h \
+	shared/abi.h
+# Unwind tables even where a compiler would leave them out: exceptions and
+# backtraces pass through here.
+BS_PRELOAD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec \
+	-fno-plt -fasynchronous-unwind-tables
+libmm_la_CFLAGS = $(BS_PRELOAD_CFLAGS)
+
+if !SANITIZERS
+lib_LTLIBRARIES += libbuddyscope.la
+endif
+
+libbuddyscope_la_SOURCES = \
+	preload/dl.c \
+	preload/entry.h \
+	preload/foreign.c \
+	preload/fork.c \
+	preload/internal.h \
+	preload/malloc.c \
+	preload/mmap.c \
+	preload/operators.c \
+	preload/options.c \
+	preload/report.c \
+	preload/sandbox.c \
+	preload/segment.c \
+	preload/segment.h \
+	preload/start.c \
+	preload/stats.c \
+	preload/tail.S \
+	preload/trace/cfi.c \
+	preload/trace/cfi.h \
+	preload/trace/depot.c \
+	preload/trace/depot.h \
+	preload/trace/libunwind.c \
+	preload/trace/libunwind.h \
+	preload/trace/site.c \
+	preload/trace/site.h \
+	preload/trace/trace.c \
+	preload/trace/trace.h \
+	preload/trace/unwind.c \
+	preload/trace/unwind.h
+# libunwind is loaded at run time; only its headers are used.
+libbuddyscope_la_CFLAGS = $(BS_PRELOAD_CFLAGS) $(LIBUNWIND_CFLAGS)
+libbuddyscope_la_LIBADD = libmm.la
+# initfirst: our constructor comes before all others, so that our atfork handler
+# is the first.  now: no lazy binding in a vfork child or a signal handler.
+# nodelete: other code holds addresses of ours for ever.
+libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-Wl,--version-script=$(top_srcdir)/preload/libbuddyscope.map \
+	-Wl,-z,initfirst -Wl,-z,now -Wl,-z,nodelete -Wl,-z,defs
+EXTRA_libbuddyscope_la_DEPENDENCIES = preload/libbuddyscope.map
+EXTRA_DIST += preload/libbuddyscope.map

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * entry.h - allocate and free as every exported name does it.
+ *
+ * Owns:   the fast path, inlined into each exported function so that the
+ *         program's own return address is one frame up.
+ * Layer:  preload; used by malloc.c and operators.c alone.
+ * Locks:  none.
+ */
+#ifndef BS_ENTRY_H
+#define BS_ENTRY_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/internal.h"
+#include "preload/trace/trace.h"
+
+#define BS_INLINE static inline __attribute__((always_inline))
+#define BS_COLD	  __attribute__((noinline, cold))
+
+/* malloc.c: the rare ways. */
+void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp);
+void bs_free_atomic(void *p);
+void bs_alloc_traced(void *p, size_t size);
+void bs_free_failed(void *p, int ret, const char *call, void *caller);
+
+/* NULL with errno = ENOMEM.  align: power of two; 1 gives the usual 16. */
+BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
+{
+	void *p;
+
+	if (unlikely(size > PTRDIFF_MAX)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (unlikely(!bs_enter()))
+		return bs_alloc_atomic(size, align, gfp);
+	p = mm_alloc(size, align, gfp);
+	if (unlikely(!p)) {
+		bs_leave();
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (bs_tracing)
+		bs_alloc_traced(p, size);
+	bs_leave();
+	return p;
+}
+
+/* errno is left alone, whatever happens. */
+BS_INLINE void bs_free(void *p, const char *call)
+{
+	struct mm_block b;
+	int ret;
+
+	if (!p)
+		return;
+	if (unlikely(!bs_enter())) {
+		bs_free_atomic(p);
+		return;
+	}
+	ret = mm_lookup(p, &b);
+	if (likely(!ret)) {
+		if (bs_tracing && !trace_free(&b))
+			ret = -EALREADY;
+		else
+			ret = mm_free(p, &b);
+	}
+	bs_leave();
+	if (unlikely(ret))
+		bs_free_failed(p, ret, call, __builtin_return_address(0));
+}
+
+#endif

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * malloc.c - the malloc family as the program sees it.
+ *
+ * Owns:   argument rules and errno of malloc and its kin: overflow, alignment,
+ *         size 0, foreign pointers, misuse.
+ * Layer:  preload.
+ * Locks:  none.
+ * Source: POSIX.1-2024, C23 (free_sized), glibc 2.36 malloc/malloc.c for what
+ *         the standards leave open (realloc to 0 frees, memalign rounds up).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "preload/entry.h"
+
+/* ---- the rare ways --------------------------------------------------------- */
+
+/* The tag of an object that nobody unwound for. */
+static void *atomic_alloc(size_t size, size_t align, bool zero)
+{
+	struct mm_block b;
+	void *p;
+
+	if (unlikely(!mm.up))
+		return NULL;
+	p = mm_atomic_alloc(size, align, zero);
+	if (p && bs_tracing && mm_in_arena(p) && !mm_lookup(p, &b))
+		trace_atomic_alloc(&b, p, size);
+	return p;
+}
+
+BS_COLD void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp)
+{
+	void *p = atomic_alloc(size, align, gfp & __GFP_ZERO);
+
+	if (!p)
+		errno = ENOMEM;
+	return p;
+}
+
+BS_COLD void bs_free_atomic(void *p)
+{
+	if (!mm.up || !mm_atomic_free(p))
+		/* Theirs, but not now: their allocator may be inside too. */
+		mm_count(BS_VMSTAT_FOREIGN_FREES, 1);
+}
+
+/* libunwind calls mincore() and friends: keep the program's errno. */
+__attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
+{
+	int saved_errno = errno;
+	struct mm_block b;
+
+	if (likely(!mm_lookup(p, &b)))
+		trace_alloc(&b, p, size);
+	if (unlikely(bs_unwinder_wanted))
+		bs_wipe->client[BS_CLIENT_READY] = 0; /* next time, slowly */
+	errno = saved_errno;
+}
+
+BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
+{
+	int saved_errno = errno;
+
+	if (ret == -ENOENT)
+		bs_foreign_free(p, call, caller);
+	else
+		bs_report_free(ret == -EALREADY ? BS_DOUBLE_FREE :
+						  BS_FREE_INTERIOR,
+			       call, p, caller);
+	errno = saved_errno;
+}
+
+/* ---- allocation -------------------------------------------------------------- */
+
+BS_EXPORT void *malloc(size_t size)
+{
+	return bs_alloc(size, 1, GFP_KERNEL);
+}
+
+BS_EXPORT void *calloc(size_t n, size_t size)
+{
+	size_t bytes;
+
+	if (unlikely(__builtin_mul_overflow(n, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return bs_alloc(bytes, 1, __GFP_ZERO);
+}
+
+static bool is_power_of_2(size_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+/* glibc: too large is EINVAL, anything else is rounded up. */
+BS_EXPORT void *memalign(size_t align, size_t size);
+BS_EXPORT void *memalign(size_t align, size_t size)
+{
+	if (unlikely(align > SIZE_MAX / 2 + 1)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (unlikely(!is_power_of_2(align)))
+		align = align ? (size_t)1 << (64 - __builtin_clzl(align)) : 1;
+	return bs_alloc(size, align, GFP_KERNEL);
+}
+
+BS_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	if (unlikely(!is_power_of_2(align))) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return bs_alloc(size, align, GFP_KERNEL);
+}
+
+BS_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+	int saved_errno = errno;
+	void *p;
+
+	if (!is_power_of_2(align) || align % sizeof(void *))
+		return EINVAL;
+	p = bs_alloc(size, align, GFP_KERNEL);
+	if (!p) {
+		errno = saved_errno;
+		return ENOMEM;
+	}
+	*out = p;
+	return 0;
+}
+
+BS_EXPORT void *valloc(size_t size)
+{
+	return bs_alloc(size, PAGE_SIZE, GFP_KERNEL);
+}
+
+BS_EXPORT void *pvalloc(size_t size);
+BS_EXPORT void *pvalloc(size_t size)
+{
+	if (unlikely(size > PTRDIFF_MAX - PAGE_SIZE)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	size = size ? ALIGN_UP(size, PAGE_SIZE) : PAGE_SIZE;
+	return bs_alloc(size, PAGE_SIZE, GFP_KERNEL);
+}
+
+/* ---- free ----------------------------------------------------------------------- */
+
+BS_EXPORT void free(void *p)
+{
+	bs_free(p, "free");
+}
+
+BS_EXPORT void cfree(void *p);
+BS_EXPORT void cfree(void *p)
+{
+	bs_free(p, "cfree");
+}
+
+/* The sizes are the program's belief; ours is in the page. */
+BS_EXPORT void free_sized(void *p, size_t size);
+BS_EXPORT void free_sized(void *p, size_t size)
+{
+	(void)size;
+	bs_free(p, "free_sized");
+}
+
+BS_EXPORT void free_aligned_sized(void *p, size_t align, size_t size);
+BS_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+	(void)align;
+	(void)size;
+	bs_free(p, "free_aligned_sized");
+}
+
+/* ---- realloc ---------------------------------------------------------------------- */
+
+/*
+ * In place, or by moving pages.  The old object ends and a new one begins as
+ * far as call sites are concerned: the old tag is settled through a copy of it,
+ * because the resize may have changed usable, which the tag's slack refers to.
+ */
+static void *resize(void *p, struct mm_block *b, size_t size)
+{
+	struct mm_block old = *b;
+	uint64_t tag = b->tag ? *b->tag : 0;
+	void *q = mm_resize(p, b, size);
+
+	if (q && tag) {
+		int saved_errno = errno;
+
+		old.tag = &tag;
+		trace_free(&old);
+		trace_alloc(b, q, size);
+		errno = saved_errno;
+	}
+	return q;
+}
+
+/* -EALREADY: somebody freed p meanwhile; NULL in *out: no memory, p intact. */
+static int move(void *p, struct mm_block *b, size_t size, void **out)
+{
+	void *q = mm_alloc(size, 1, GFP_KERNEL);
+
+	*out = q;
+	if (!q)
+		return 0;
+	if (bs_tracing)
+		bs_alloc_traced(q, size);
+	memcpy(q, p, MIN(b->usable, size));
+	if (bs_tracing && !trace_free(b))
+		return -EALREADY;
+	return mm_free(p, b);
+}
+
+/* From a handler that interrupted us: the block stays or a spare one is used. */
+static BS_COLD void *realloc_atomic(void *p, size_t size)
+{
+	struct mm_block b;
+	void *q;
+
+	if (!mm.up || !mm_in_arena(p) || mm_lookup(p, &b))
+		goto out_nomem;
+	if (size <= b.usable)
+		return p;
+	q = atomic_alloc(size, 1, false);
+	if (!q)
+		goto out_nomem;
+	memcpy(q, p, b.usable);
+	mm_atomic_free(p);
+	return q;
+
+out_nomem:
+	errno = ENOMEM;
+	return NULL;
+}
+
+BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
+{
+	struct mm_block b;
+	void *q = NULL;
+	int ret;
+
+	if (!p)
+		return bs_alloc(size, 1, GFP_KERNEL);
+	if (!size) {
+		bs_free(p, call);
+		return NULL;
+	}
+	if (unlikely(size > PTRDIFF_MAX)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (unlikely(!bs_enter()))
+		return realloc_atomic(p, size);
+	ret = mm_lookup(p, &b);
+	if (!ret && bs_tracing && b.tag && !*b.tag)
+		ret = -EALREADY;
+	if (!ret) {
+		q = resize(p, &b, size);
+		if (!q)
+			ret = move(p, &b, size, &q);
+	}
+	bs_leave();
+	if (unlikely(ret == -ENOENT))
+		return bs_foreign_realloc(p, size, __builtin_return_address(0));
+	if (unlikely(ret))
+		bs_free_failed(p, ret, call, __builtin_return_address(0));
+	if (unlikely(!q))
+		errno = ENOMEM;
+	return q;
+}
+
+BS_EXPORT void *realloc(void *p, size_t size)
+{
+	return bs_realloc(p, size, "realloc");
+}
+
+BS_EXPORT void *reallocarray(void *p, size_t n, size_t size)
+{
+	size_t bytes;
+
+	if (unlikely(__builtin_mul_overflow(n, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return bs_realloc(p, bytes, "reallocarray");
+}
+
+/* ---- size ---------------------------------------------------------------------------- */
+
+BS_EXPORT size_t malloc_usable_size(void *p);
+BS_EXPORT size_t malloc_usable_size(void *p)
+{
+	struct mm_block b;
+	size_t usable = 0;
+	int ret;
+
+	if (!p)
+		return 0;
+	if (unlikely(!bs_enter())) {
+		/* An area's size is behind a lock that we may hold. */
+		if (mm.up && mm_in_arena(p) && !mm_lookup(p, &b))
+			usable = b.usable;
+		return usable;
+	}
+	ret = mm_lookup(p, &b);
+	if (!ret)
+		usable = b.usable;
+	bs_leave();
+	return ret == -ENOENT ? bs_foreign_usable(p) : usable;
+}
+
+/* ---- glibc's other names for the same ---------------------------------------------------- */
+
+#define BS_ALIAS(name) __attribute__((alias(#name), visibility("default")))
+
+/* Attributes that libc's headers give the originals do not matter here. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmissing-attributes"
+#endif
+
+void *__libc_malloc(size_t size) BS_ALIAS(malloc);
+void *__libc_calloc(size_t n, size_t size) BS_ALIAS(calloc);
+void *__libc_realloc(void *p, size_t size) BS_ALIAS(realloc);
+void *__libc_reallocarray(void *p, size_t n, size_t size)
+	BS_ALIAS(reallocarray);
+void __libc_free(void *p) BS_ALIAS(free);
+void *__libc_memalign(size_t align, size_t size) BS_ALIAS(memalign);
+void *__libc_valloc(size_t size) BS_ALIAS(valloc);
+void *__libc_pvalloc(size_t size) BS_ALIAS(pvalloc);
+int __posix_memalign(void **out, size_t align, size_t size)
+	BS_ALIAS(posix_memalign);

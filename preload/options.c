@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - BUDDYSCOPE="key=value key=value ..."
+ *
+ * Owns:   bs_options and the one table that yields parser, complaints, the text
+ *         of BUDDYSCOPE=help and (tests/behaviour/options-doc) docs/options.md.
+ * Layer:  preload.
+ * Locks:  none; runs once, before anything else.
+ *
+ * Unknown keys and bad values are reported on stderr, once, and ignored: the
+ * program runs with the default.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "preload/internal.h"
+
+struct bs_options bs_options;
+
+/* What four zones can have of the arena's largest window, in round numbers. */
+#define ZONE_MAX_BYTES (UINT64_C(128) << 30)
+
+enum option_type {
+	OPT_CHOICE, /* index into allowed, "a|b" */
+	OPT_TIME,   /* ns from 10ms, 2s, 1m */
+	OPT_ZONES,  /* NAME:SIZE[+],... */
+	OPT_DIR,    /* an absolute path */
+};
+
+/* Where a value goes; bytes is the size of the field. */
+#define FIELD(f)                                                               \
+	.offset = offsetof(struct bs_options, f),                              \
+	.bytes = sizeof(((struct bs_options *)0)->f)
+
+static const struct option {
+	const char *key;
+	enum option_type type;
+	size_t offset, bytes;
+	const char *dflt;
+	const char *allowed;
+	const char *help;
+} table[] = {
+	{ "zones", OPT_ZONES, FIELD(mm.zone), "NORMAL:64M+", "NAME:SIZE[+],...",
+	  "memory zones, lowest first, sizes in multiples of 4M; + grows" },
+	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
+	  "large blocks: free the tail behind the last page, or keep all 2^n" },
+	{ "oom", OPT_CHOICE, FIELD(mm.oom_fail), "grow", "grow|fail",
+	  "when fixed zones are full: add memory, or return NULL" },
+	{ "mmap", OPT_CHOICE, FIELD(mm.mmap_charge), "charge", "record|charge",
+	  "the program's own mappings: list them, or also take frames for them" },
+	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
+	  "age at which free pages are given back to the system" },
+	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
+	  "who allocated: nobody knows, or every allocation with its backtrace" },
+	{ "leak_window", OPT_TIME, FIELD(leak_window_ns), "10s", "TIME",
+	  "width of the windows in which growth is judged, at least 1ms" },
+	{ "dir", OPT_DIR, FIELD(dir), "", "PATH",
+	  "directory of the segment; else $BUDDYSCOPE_DIR, "
+	  "else /dev/shm/buddyscope-UID" },
+	{ "publish", OPT_CHOICE, FIELD(publish), "on", "off|on",
+	  "make a segment that others can read" },
+	{ "on_error", OPT_CHOICE, FIELD(on_error), "abort", "abort|continue",
+	  "after the report of a double or bad free" },
+	{ "verify", OPT_CHOICE, FIELD(verify), "off", "off|exit",
+	  "at exit, prove the engine's invariants and say so on stderr" },
+};
+
+static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1, "order of trace=");
+static_assert(BS_ON_ERROR_ABORT == 0 && BS_ON_ERROR_CONTINUE == 1,
+	      "order of on_error=");
+static_assert(BS_VERIFY_OFF == 0 && BS_VERIFY_EXIT == 1, "order of verify=");
+
+/* A piece of the environment; not terminated. */
+struct word {
+	const char *p;
+	size_t len;
+};
+
+static bool word_is(struct word w, const char *s)
+{
+	return strlen(s) == w.len && !memcmp(w.p, s, w.len);
+}
+
+/* ---- one parser per type; false: not such a value -------------------------------- */
+
+static bool parse_number(struct word *w, uint64_t *n)
+{
+	size_t i = 0;
+
+	for (*n = 0; i < w->len && w->p[i] >= '0' && w->p[i] <= '9'; i++)
+		if (__builtin_mul_overflow(*n, 10, n) ||
+		    __builtin_add_overflow(*n, (uint64_t)(w->p[i] - '0'), n))
+			return false;
+	w->p += i;
+	w->len -= i;
+	return i > 0;
+}
+
+static bool parse_choice(const struct option *o, struct word w, void *field)
+{
+	const char *s = o->allowed;
+
+	for (uint32_t index = 0; *s; index++) {
+		struct word one = { s, strcspn(s, "|") };
+
+		if (one.len == w.len && !memcmp(one.p, w.p, w.len)) {
+			if (o->bytes == sizeof(bool))
+				*(bool *)field = index;
+			else
+				*(uint32_t *)field = index;
+			return true;
+		}
+		s += one.len + (s[one.len] == '|');
+	}
+	return false;
+}
+
+static bool parse_time(struct word w, uint64_t *ns)
+{
+	static const struct {
+		const char *name;
+		uint64_t ns;
+	} units[] = {
+		{ "ns", 1 },		{ "us", 1000 },
+		{ "ms", 1000000 },	{ "s", 1000000000 },
+		{ "m", 60000000000 }, { "h", 3600000000000 },
+	};
+	uint64_t n;
+
+	if (!parse_number(&w, &n))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+		if (word_is(w, units[i].name))
+			return !__builtin_mul_overflow(n, units[i].ns, ns);
+	return false;
+}
+
+static bool parse_zone(struct word w, struct mm_zone_config *z)
+{
+	const char *colon = memchr(w.p, ':', w.len);
+	uint64_t bytes, unit = 1;
+	size_t name_len;
+
+	if (!colon)
+		return false;
+	name_len = (size_t)(colon - w.p);
+	if (!name_len || name_len >= sizeof(z->name))
+		return false;
+	for (size_t i = 0; i < name_len; i++)
+		if (w.p[i] <= ' ' || w.p[i] >= 127)
+			return false;
+	memcpy(z->name, w.p, name_len);
+	z->name[name_len] = '\0';
+	w.len -= name_len + 1;
+	w.p = colon + 1;
+	if (!parse_number(&w, &bytes))
+		return false;
+	z->elastic = w.len && w.p[w.len - 1] == '+';
+	w.len -= z->elastic;
+	if (word_is(w, "K"))
+		unit = UINT64_C(1) << 10;
+	else if (word_is(w, "M"))
+		unit = UINT64_C(1) << 20;
+	else if (word_is(w, "G"))
+		unit = UINT64_C(1) << 30;
+	else if (w.len)
+		return false;
+	/* An elastic zone may start empty; a fixed one of nothing is a slip. */
+	if (__builtin_mul_overflow(bytes, unit, &bytes) ||
+	    bytes % SECTION_BYTES || bytes > ZONE_MAX_BYTES ||
+	    (!bytes && !z->elastic))
+		return false;
+	z->pages = bytes >> PAGE_SHIFT;
+	return true;
+}
+
+static bool parse_zones(struct word w, struct mm_config *c)
+{
+	struct mm_zone_config zone[MAX_NR_ZONES] = { 0 };
+	unsigned int nr = 0;
+
+	while (w.len) {
+		const char *comma = memchr(w.p, ',', w.len);
+		size_t len = comma ? (size_t)(comma - w.p) : w.len;
+
+		if (nr == MAX_NR_ZONES ||
+		    !parse_zone((struct word){ w.p, len }, &zone[nr]))
+			return false;
+		for (unsigned int i = 0; i < nr; i++)
+			if (!strcmp(zone[i].name, zone[nr].name))
+				return false;
+		nr++;
+		w.p += len + (comma != NULL);
+		w.len -= len + (comma != NULL);
+		if (comma && !w.len)
+			return false;
+	}
+	if (!nr)
+		return false;
+	memcpy(c->zone, zone, sizeof(zone));
+	c->nr_zones = nr;
+	return true;
+}
+
+static bool parse_dir(struct word w, char *dir)
+{
+	while (w.len > 1 && w.p[w.len - 1] == '/')
+		w.len--;
+	if (!w.len || w.p[0] != '/' || w.len >= BS_DIR_MAX)
+		return false;
+	memcpy(dir, w.p, w.len);
+	dir[w.len] = '\0';
+	return true;
+}
+
+static bool parse_value(const struct option *o, struct word w)
+{
+	void *field = (char *)&bs_options + o->offset;
+	uint64_t ns;
+
+	switch (o->type) {
+	case OPT_CHOICE:
+		return parse_choice(o, w, field);
+	case OPT_TIME:
+		if (!parse_time(w, &ns) || ns > INT64_MAX ||
+		    (field == &bs_options.leak_window_ns && ns < 1000000))
+			return false;
+		*(uint64_t *)field = ns;
+		return true;
+	case OPT_ZONES:
+		return parse_zones(w, &bs_options.mm);
+	case OPT_DIR:
+		return parse_dir(w, field);
+	}
+	return false;
+}
+
+/* ---- the whole string ---------------------------------------------------------------- */
+
+static void print_help(void)
+{
+	sys_say("options, as in BUDDYSCOPE=\"trace=off decay=5s\":");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		sys_say("  %s=%s (%s): %s", table[i].key, table[i].allowed,
+			*table[i].dflt ? table[i].dflt : "none", table[i].help);
+}
+
+static void parse_word(struct word w)
+{
+	const char *eq = memchr(w.p, '=', w.len);
+	struct word key = { w.p, eq ? (size_t)(eq - w.p) : w.len };
+	char text[128];
+
+	sys_format(text, MIN(sizeof(text), w.len + 1), "%s", w.p);
+	if (word_is(w, "help")) {
+		print_help();
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct word value = { eq + 1, w.len - key.len - 1 };
+
+		if (!word_is(key, table[i].key))
+			continue;
+		if (!eq || !parse_value(&table[i], value))
+			sys_say("ignoring '%s': %s takes %s", text,
+				table[i].key, table[i].allowed);
+		return;
+	}
+	sys_say("ignoring '%s': no such option (BUDDYSCOPE=help lists them)",
+		text);
+}
+
+static void parse_all(const char *s)
+{
+	static const char blanks[] = " \t\n";
+
+	while (*(s += strspn(s, blanks))) {
+		struct word w = { s, strcspn(s, blanks) };
+
+		parse_word(w);
+		s += w.len;
+	}
+}
+
+/* ---- the environment --------------------------------------------------------------------- */
+
+extern char **environ;
+
+/* Before libc is set up, environ is not: the kernel has a copy of its own. */
+#define ENVIRON_BYTES (256UL << 10)
+
+static char *read_proc_environ(void)
+{
+	char *buf = sys_reserve(ENVIRON_BYTES);
+	long fd = sys_openat(AT_FDCWD, "/proc/self/environ",
+			     O_RDONLY | O_CLOEXEC, 0);
+	size_t len = 0;
+	long n = 0;
+
+	if (buf && !sys_is_err(fd)) {
+		do {
+			n = sys_read((int)fd, buf + len,
+				     ENVIRON_BYTES - 2 - len);
+			len += n > 0 ? (size_t)n : 0;
+		} while (n > 0 && len < ENVIRON_BYTES - 2);
+	}
+	if (!sys_is_err(fd))
+		sys_close((int)fd);
+	return buf; /* ends with two NULs: the memory was zero */
+}
+
+static const char *match(const char *entry, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(entry, name, len) && entry[len] == '=' ?
+		       entry + len + 1 :
+		       NULL;
+}
+
+static const char *find(char **env, const char *block, const char *name)
+{
+	const char *value = NULL;
+
+	for (; env && *env && !value; env++)
+		value = match(*env, name);
+	for (; block && *block && !value; block += strlen(block) + 1)
+		value = match(block, name);
+	return value;
+}
+
+static void default_dir(const char *from_env)
+{
+	struct word w = { from_env, from_env ? strlen(from_env) : 0 };
+
+	if (bs_options.dir[0])
+		return;
+	if (w.len && parse_dir(w, bs_options.dir))
+		return;
+	if (w.len)
+		sys_say("ignoring BUDDYSCOPE_DIR: not an absolute path of less "
+			"than %d bytes",
+			BS_DIR_MAX);
+	sys_format(bs_options.dir, BS_DIR_MAX, "/dev/shm/buddyscope-%u",
+		   (unsigned int)geteuid());
+	bs_options.dir_is_default = true;
+}
+
+void bs_options_read(void)
+{
+	char **env = bs_environ ? bs_environ : environ;
+	char *block = NULL;
+	const char *text;
+
+	mm_default_config(&bs_options.mm);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (*table[i].dflt)
+			parse_value(&table[i],
+				    (struct word){ table[i].dflt,
+						   strlen(table[i].dflt) });
+	if (getauxval(AT_SECURE)) {
+		/* Somebody else's environment: believe nothing, write nothing. */
+		bs_options.publish = false;
+	} else {
+		if (!env)
+			block = read_proc_environ();
+		text = find(env, block, "BUDDYSCOPE");
+		if (text) {
+			sys_format(bs_options.text, BS_OPTIONS_MAX, "%s", text);
+			parse_all(text);
+		}
+		default_dir(find(env, block, "BUDDYSCOPE_DIR"));
+		if (block)
+			sys_munmap(block, ENVIRON_BYTES);
+	}
+	bs_options.mm.tags = bs_options.trace_mode != BS_TRACE_OFF;
+}

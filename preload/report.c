@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * report.c - a double free or a bad free, told so that it can be mended.
+ *
+ * Owns:   the words on stderr, the event, and the decision to abort.
+ * Layer:  preload.
+ * Locks:  none; called outside (depth 0), takes the way in for what it asks of
+ *         the engine.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "preload/internal.h"
+#include "preload/segment.h"
+#include "preload/trace/trace.h"
+#include "preload/trace/unwind.h"
+
+/* What is known of the block that p points into. */
+struct victim {
+	const char *start;
+	size_t bytes;
+	const char *kind;
+	uint64_t tag;
+};
+
+static bool in_slab(const char *p, struct page *page, struct victim *v)
+{
+	const struct slab *slab = page->slab;
+	const struct kmem_cache *cache = page->cache;
+	size_t nr;
+
+	if (!slab || !cache || p < slab->s_mem)
+		return false;
+	nr = (size_t)(p - slab->s_mem) / cache->buffer_size;
+	if (nr >= cache->num)
+		return false;
+	v->start = slab->s_mem + nr * cache->buffer_size;
+	v->bytes = cache->buffer_size;
+	v->kind = cache->name;
+	v->tag = slab->tags ? slab->tags[nr] : 0;
+	return true;
+}
+
+/* Reads records without a lock: a report beats certainty in a broken program. */
+static bool find_victim(const char *p, struct victim *v)
+{
+	uint64_t pfn;
+
+	if (!mm_in_arena(p))
+		return false;
+	pfn = virt_to_pfn(p);
+	for (uint64_t back = 0; back <= pfn && back < SECTION_PAGES; back++) {
+		struct page *page = pfn_to_page(pfn - back);
+
+		switch (page->kind) {
+		case PK_SLAB:
+			return !back && in_slab(p, page, v);
+		case PK_LARGE:
+			if (back >= page->nr_pages)
+				return false;
+			v->start = pfn_to_virt(pfn - back);
+			v->bytes = (size_t)page->nr_pages << PAGE_SHIFT;
+			v->kind = "large";
+			v->tag = page->tag;
+			return true;
+		case PK_TAIL:
+			break;
+		default:
+			return false;
+		}
+	}
+	return false;
+}
+
+static void say_stack(const uintptr_t *pcs, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		const char *pc = (const char *)(pcs[i] - 1);
+		Dl_info info;
+
+		if (!dladdr(pc, &info) || !info.dli_fname)
+			sys_say("    #%d %p", (int)i, (void *)pc);
+		else if (info.dli_sname)
+			sys_say("    #%d %p %s+0x%lx (%s+0x%lx)", (int)i,
+				(void *)pc, info.dli_sname,
+				(unsigned long)(pc - (char *)info.dli_saddr),
+				info.dli_fname,
+				(unsigned long)(pc - (char *)info.dli_fbase));
+		else
+			sys_say("    #%d %p (%s+0x%lx)", (int)i, (void *)pc,
+				info.dli_fname,
+				(unsigned long)(pc - (char *)info.dli_fbase));
+	}
+}
+
+/* The stack of a site, out of the tables that the segment publishes. */
+static size_t site_stack(uint32_t site, uintptr_t *pcs, size_t max)
+{
+	const struct segment *seg = segment_self();
+	size_t nr = 0;
+	uint32_t node;
+
+	if (!seg->header || !site || site >= seg->nr_sites ||
+	    site >= seg->header->section[BS_SEC_SITES].count)
+		return 0;
+	for (node = seg->sites[site].node; node && nr < max;
+	     node = seg->nodes[node].parent) {
+		if (node >= seg->nr_nodes)
+			return nr;
+		pcs[nr++] = seg->nodes[node].pc;
+	}
+	return nr;
+}
+
+static void say_caller(void *caller)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	enum unwind_end end;
+	size_t nr = 0;
+
+	if (bs_enter()) {
+		if (bs_tracing)
+			nr = unwind_stack(pcs, ARRAY_SIZE(pcs), &end);
+		bs_leave();
+	}
+	if (!nr && caller) {
+		pcs[0] = (uintptr_t)caller;
+		nr = 1;
+	}
+	sys_say("  freed by:");
+	say_stack(pcs, nr);
+}
+
+static void say_victim(const char *p, const struct victim *v)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	size_t nr = 0;
+
+	if (p == v->start)
+		sys_say("  it is a block of %lu bytes (%s)",
+			(unsigned long)v->bytes, v->kind);
+	else
+		sys_say("  it is %lu bytes inside a block of %lu bytes at %p "
+			"(%s)",
+			(unsigned long)(p - v->start), (unsigned long)v->bytes,
+			(const void *)v->start, v->kind);
+	if (v->tag && bs_enter()) {
+		nr = site_stack(tag_site(v->tag), pcs, ARRAY_SIZE(pcs));
+		bs_leave();
+	}
+	if (nr) {
+		sys_say("  which was allocated by (site %u):",
+			tag_site(v->tag));
+		say_stack(pcs, nr);
+	}
+}
+
+static const struct {
+	const char *what;
+	const char *hint;
+} words[] = {
+	[BS_DOUBLE_FREE] = { "double free",
+			     "the block was free already: who else owns it?" },
+	[BS_FREE_INTERIOR] = { "free of a pointer that malloc did not return",
+			       "free the start of the block, once" },
+	[BS_FREE_WILD] = { "free of a pointer that is not from the heap",
+			   "memory on the stack, in a program's text or data, "
+			   "or unmapped cannot be freed" },
+};
+
+void bs_report_free(enum bs_misuse what, const char *call, const void *p,
+		    void *caller)
+{
+	int saved_errno = errno;
+	struct victim v = { 0 };
+	bool known = find_victim(p, &v);
+	bool twice = what == BS_DOUBLE_FREE;
+
+	sys_say("%s: %s(%p) in process %d, thread %d", words[what].what, call,
+		p, (int)bs_pid, (int)sys_gettid());
+	if (bs_enter()) {
+		mm_count(twice ? BS_VMSTAT_DOUBLE_FREES : BS_VMSTAT_BAD_FREES,
+			 1);
+		mm_event(twice ? BS_EVENT_DOUBLE_FREE : BS_EVENT_BAD_FREE, 0, 0,
+			 0, (uint64_t)(uintptr_t)p, v.bytes);
+		bs_leave();
+	}
+	say_caller(caller);
+	if (known)
+		say_victim(p, &v);
+	sys_say("  hint: %s", words[what].hint);
+	if (bs_options.on_error == BS_ON_ERROR_ABORT) {
+		sys_say("  stopping (on_error=continue goes on)");
+		abort();
+	}
+	errno = saved_errno;
+}
