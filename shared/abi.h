@@ -189,7 +189,8 @@ struct bs_abi_zone {
 	uint64_t reported_pages;   /* given back to the system, cumulated */
 	uint64_t overcommit_pages; /* now mapped but not charged: no room */
 	uint64_t min_free_pages;   /* lowest free_pages seen */
-	uint64_t reserved1[8];
+	uint64_t peak_used_pages;  /* highest managed - free seen; 0: unknown */
+	uint64_t reserved1[7];
 };
 static_assert(offsetof(struct bs_abi_zone, start_pfn) == 32, "ABI");
 static_assert(offsetof(struct bs_abi_zone, used_pages) == 128, "ABI");

@@ -15,9 +15,10 @@
  * lasts, which is one budget for the whole read; then the record is torn, and
  * says so by an odd seq in the copy.
  *
- * Sites and events have no word that a reader could trust; for them equality
- * alone counts.  A site that never comes to rest gets its frees from the older
- * copy and its allocs from the newer one, so that live is never negative.
+ * Sites have their writers' lock word instead: 0 means that nobody is inside.  A
+ * site that never comes to rest gets its frees from the older copy and its
+ * allocs from the newer one, so that live is never negative.  For the rest
+ * equality alone counts.
  */
 #include "shared/snapshot.h"
 
@@ -266,14 +267,23 @@ static int check_section(struct reader *r, const struct bs_abi_header *h,
 
 /* ---- records ----------------------------------------------------------- */
 
-static bool seq_even(const struct section_type *type, const void *record)
+/* Nobody was writing the record when the copy was made. */
+static bool at_rest(unsigned int id, const void *record)
 {
-	uint32_t seq;
+	const struct section_type *type = &section_types[id];
+	uint32_t word;
 
+	if (id == BS_SEC_SITES) {
+		memcpy(&word,
+		       (const char *)record +
+			       offsetof(struct bs_abi_site, lock),
+		       sizeof(word));
+		return word == 0;
+	}
 	if (type->seq_offset == NO_SEQ)
 		return true;
-	memcpy(&seq, (const char *)record + type->seq_offset, sizeof(seq));
-	return !(seq & 1);
+	memcpy(&word, (const char *)record + type->seq_offset, sizeof(word));
+	return !(word & 1);
 }
 
 static void mark_torn(const struct section_type *type, void *record)
@@ -292,9 +302,10 @@ static void mark_torn(const struct section_type *type, void *record)
  * last copy; `older` the one before.  Returns 0, 1 when it never came to
  * rest, or -errno.
  */
-static int read_restless(struct reader *r, const struct section_type *type,
-			 size_t len, uint64_t offset, char *older, char *newer)
+static int read_restless(struct reader *r, unsigned int id, size_t len,
+			 uint64_t offset, char *older, char *newer)
 {
+	const struct section_type *type = &section_types[id];
 	static const struct timespec one_ms = { 0, 1000000 };
 	unsigned int tries = 0;
 	int ret;
@@ -304,7 +315,7 @@ static int read_restless(struct reader *r, const struct section_type *type,
 		ret = read_at(r, newer, len, offset);
 		if (ret)
 			return ret;
-		if (seq_even(type, newer) && !memcmp(older, newer, len))
+		if (at_rest(id, newer) && !memcmp(older, newer, len))
 			return 0;
 		if (++tries < RECORD_TRIES)
 			continue;
@@ -330,8 +341,8 @@ static int take_record(struct reader *r, unsigned int id, size_t len,
 	const struct section_type *type = &section_types[id];
 	int ret = 0;
 
-	if (memcmp(a, b, len) || !seq_even(type, b))
-		ret = read_restless(r, type, len, offset, a, b);
+	if (memcmp(a, b, len) || !at_rest(id, b))
+		ret = read_restless(r, id, len, offset, a, b);
 	if (ret < 0)
 		return ret;
 	memcpy(out, b, len);
