@@ -7,12 +7,34 @@
 UNIT_TESTS =
 RUN_TESTS =
 
+# The engine, without any exported malloc.
+MM_TESTS = \
+	tests/unit/test_mm \
+	tests/unit/test_mm_corrupt \
+	tests/unit/test_mm_random
+UNIT_TESTS += $(MM_TESTS)
+MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+MM_TEST_LIBS = libmm.la $(CMOCKA_LIBS) -lpthread
+tests_unit_test_mm_SOURCES = tests/unit/test_mm.c \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_mm_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_mm_LDADD = $(MM_TEST_LIBS)
+tests_unit_test_mm_corrupt_SOURCES = tests/unit/test_mm_corrupt.c \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_mm_corrupt_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_mm_corrupt_LDADD = $(MM_TEST_LIBS)
+tests_unit_test_mm_random_SOURCES = tests/unit/test_mm_random.c \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_mm_random_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_mm_random_LDADD = $(MM_TEST_LIBS)
+
 EXTRA_DIST += \
 	tests/bare-system \
 	tests/clip \
 	tests/plugin/leak.c
 
 if TESTS_ENABLED
+check_PROGRAMS += $(MM_TESTS)
 if SANITIZERS
 TESTS += $(UNIT_TESTS)
 else

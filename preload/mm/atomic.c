@@ -153,6 +153,8 @@ int atomic_lookup(const void *p, struct mm_block *b)
 {
 	unsigned int i;
 
+	if (!p || (uintptr_t)p & (PAGE_SIZE - 1))
+		return -ENOENT;
 	for (i = 0; i < ATOMIC_MAPS; i++) {
 		if (__atomic_load_n(&mm.atomic.map[i].addr, __ATOMIC_ACQUIRE) !=
 		    (uintptr_t)p)

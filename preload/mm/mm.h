@@ -71,6 +71,7 @@
  *  6 bufctl chain with a cycle     12 area's charge off by one
  * 13 lent block in two areas       14 page names the wrong slab
  * 15 unmerged buddies              16 tag on a free object
+ * 17 used frame marked as a tail    18 type of a pageblock changed
  *
  * 3. Locks, outermost first (ranks in sys.h)
  * ------------------------------------------

@@ -445,8 +445,9 @@ static int check_area(struct vm_struct *area, void *arg)
 	for (at = area->lent; at && pages < limit;) {
 		const struct page *page = pfn_to_page(at - 1UL);
 
-		if (page->kind != PK_LENT || page->use != vm_use(area)) {
-			fail(w, "I11: area %lx: frame %lx is not lent",
+		if (page->kind != PK_LENT || page->area != area ||
+		    page->use != vm_use(area)) {
+			fail(w, "I11: area %lx: frame %lx is not lent to it",
 			     (unsigned long)area->addr, at - 1UL);
 			return 1;
 		}

@@ -144,6 +144,7 @@ static inline void sys_seq_end(uint32_t *seq)
 enum sys_lock_rank {
 	SYS_RANK_SEGMENT = 1, /* segment: attach, modules */
 	SYS_RANK_FORK,	      /* engine: list of what fork must take */
+	SYS_RANK_MODULES,     /* module table */
 	SYS_RANK_CHAIN,	      /* cache_chain */
 	SYS_RANK_VM,	      /* vm area tree */
 	SYS_RANK_CPU,	      /* per-CPU array_cache */

@@ -1,0 +1,908 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_mm.c - the engine rule by rule: buddy, zones, SLAB, large, vmalloc,
+ * recorded mappings, fork, the handlers' reserve.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "preload/mm/list.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/slab.h"
+#include "preload/mm/vmalloc.h"
+#include "tests/unit/mm_model.h"
+
+#define MIB (1UL << 20)
+
+static struct bs_abi_zone *stat_of(unsigned int nr)
+{
+	return &mm.zone[nr].stat;
+}
+
+static uint64_t free_blocks(unsigned int zone, unsigned int order)
+{
+	uint64_t n = 0;
+	unsigned int t;
+
+	for (t = 0; t < MM_NR_TYPES; t++)
+		n += stat_of(zone)->nr_free[t][order];
+	return n;
+}
+
+static void start(void (*change)(struct mm_config *c))
+{
+	struct mm_config c;
+
+	mm_default_config(&c);
+	c.tags = true;
+	if (change)
+		change(&c);
+	assert_int_equal(mm_init(&c, NULL), 0);
+	assert_mm_holds();
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	mm_destroy();
+	return 0;
+}
+
+static void release(void *p)
+{
+	struct mm_block b;
+
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_int_equal(mm_free(p, &b), 0);
+}
+
+static size_t usable(const void *p)
+{
+	struct mm_block b;
+
+	assert_int_equal(mm_lookup(p, &b), 0);
+	return b.usable;
+}
+
+static void two_fixed_zones(struct mm_config *c)
+{
+	c->nr_zones = 2;
+	strcpy(c->zone[0].name, "DMA");
+	c->zone[0].pages = 16 * MIB >> PAGE_SHIFT;
+	c->zone[0].elastic = false;
+	c->zone[1] = c->zone[0];
+	strcpy(c->zone[1].name, "NORMAL");
+}
+
+static void two_fixed_zones_fail(struct mm_config *c)
+{
+	two_fixed_zones(c);
+	c->oom_fail = true;
+}
+
+/* ---- buddy ------------------------------------------------------------------- */
+
+static void alloc_pages_order0_splits_down_and_merges_back(void **state)
+{
+	uint64_t before[MAX_ORDER], free_pages;
+	struct page *page;
+	unsigned int o;
+
+	(void)state;
+	start(NULL);
+	for (o = 0; o < MAX_ORDER; o++)
+		before[o] = free_blocks(0, o);
+	free_pages = stat_of(0)->free_pages;
+	/* Cuts the lowest block that is large enough, whatever its order. */
+	page = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0, 0, BS_USE_LARGE);
+	assert_non_null(page);
+	assert_int_equal(stat_of(0)->free_pages, free_pages - 1);
+	assert_mm_holds();
+	free_page_range(page_to_pfn(page), 1, BS_USE_LARGE, true);
+	for (o = 0; o < MAX_ORDER; o++)
+		assert_int_equal(free_blocks(0, o), before[o]);
+	assert_mm_holds();
+}
+
+static void alloc_pages_each_order_is_naturally_aligned(void **state)
+{
+	unsigned int order;
+
+	(void)state;
+	start(NULL);
+	for (order = 0; order < MAX_ORDER; order++) {
+		struct page *page =
+			alloc_pages(GFP_KERNEL, order, 0, BS_USE_LARGE);
+
+		assert_non_null(page);
+		assert_int_equal(page_to_pfn(page) & ((1UL << order) - 1), 0);
+	}
+	assert_mm_holds();
+}
+
+static void alloc_pages_takes_lowest_block_first(void **state)
+{
+	struct page *a, *b;
+
+	(void)state;
+	start(NULL);
+	a = alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE);
+	b = alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE);
+	assert_true(a < b);
+	free_page_range(page_to_pfn(a), SECTION_PAGES, BS_USE_LARGE, true);
+	assert_ptr_equal(
+		alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE), a);
+}
+
+static void free_page_range_odd_range_frees_each_page_once(void **state)
+{
+	struct page *page;
+	uint64_t pfn, free_pages;
+
+	(void)state;
+	start(NULL);
+	free_pages = stat_of(0)->free_pages;
+	page = alloc_pages(GFP_KERNEL, 6, 0, BS_USE_LARGE);
+	pfn = page_to_pfn(page);
+	free_page_range(pfn + 37, 27, BS_USE_LARGE, false);
+	page->nr_pages = 37;
+	assert_mm_holds();
+	assert_int_equal(stat_of(0)->free_pages, free_pages - 37);
+	free_page_range(pfn, 37, BS_USE_LARGE, false);
+	assert_mm_holds();
+	assert_int_equal(stat_of(0)->free_pages, free_pages);
+}
+
+/* ---- zones --------------------------------------------------------------------- */
+
+static void zone_watermark_ok_counts_only_larger_blocks(void **state)
+{
+	struct zone zone = { 0 };
+
+	(void)state;
+	start(NULL);
+	/* 100 single pages and one block of order 3. */
+	zone.stat.nr_free[0][0] = 100;
+	zone.stat.nr_free[0][3] = 1;
+	zone.stat.free_pages = 108;
+	assert_true(zone_watermark_ok(&zone, 0, 107, 0, GFP_KERNEL));
+	assert_false(zone_watermark_ok(&zone, 0, 108, 0, GFP_KERNEL));
+	assert_true(zone_watermark_ok(&zone, 0, 108, 0, GFP_HIGH));
+	/* order 3: 108 - 8 + 1 = 101, less the singles 1; 1 > mark / 2 */
+	assert_true(zone_watermark_ok(&zone, 3, 1, 0, GFP_KERNEL));
+	assert_false(zone_watermark_ok(&zone, 3, 2, 0, GFP_KERNEL));
+	zone.stat.protection_pages[1] = 101;
+	assert_false(zone_watermark_ok(&zone, 0, 7, 1, GFP_KERNEL));
+	assert_true(zone_watermark_ok(&zone, 0, 7, 0, GFP_KERNEL));
+}
+
+static void alloc_pages_normal_full_falls_back_to_dma(void **state)
+{
+	uint64_t dma;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	dma = stat_of(0)->free_pages;
+	while (stat_of(1)->nr_failed == 0 && stat_of(0)->nr_fallback == 0)
+		if (!alloc_pages(GFP_KERNEL, 4, 1, BS_USE_LARGE))
+			break;
+	assert_true(stat_of(0)->nr_fallback > 0);
+	assert_true(stat_of(0)->free_pages < dma);
+	assert_mm_holds();
+}
+
+static void alloc_pages_dma_full_never_takes_normal(void **state)
+{
+	uint64_t normal;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	normal = stat_of(1)->free_pages;
+	while (alloc_pages(GFP_DMA, 3, 1, BS_USE_LARGE))
+		;
+	assert_int_equal(stat_of(1)->free_pages, normal);
+	assert_int_equal(stat_of(0)->nr_failed, 1);
+	assert_true(stat_of(0)->free_pages <= stat_of(0)->wmark_min_pages + 16);
+	assert_mm_holds();
+}
+
+static void alloc_pages_fixed_zone_full_grows_unless_told_to_fail(void **state)
+{
+	uint64_t present;
+	unsigned int i;
+
+	(void)state;
+	start(two_fixed_zones);
+	present = stat_of(1)->present_pages;
+	for (i = 0; i < 40; i++)
+		assert_non_null(alloc_pages(GFP_KERNEL, 8, 1, BS_USE_LARGE));
+	assert_true(stat_of(1)->present_pages > present);
+	assert_true(stat_of(1)->hot_added_pages > 0);
+	assert_true(mm.nr_events > 0);
+	assert_mm_holds();
+}
+
+static void zone_elastic_grows_and_shrinks_back(void **state)
+{
+	void *p[64];
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	for (i = 0; i < 64; i++)
+		p[i] = mm_alloc(4 * MIB, 1, GFP_KERNEL);
+	assert_true(stat_of(0)->present_pages > 256 * MIB >> PAGE_SHIFT);
+	for (i = 0; i < 64; i++) {
+		assert_non_null(p[i]);
+		memset(p[i], 1, 4 * MIB);
+		release(p[i]);
+	}
+	mm_trim();
+	assert_int_equal(stat_of(0)->present_pages, 64 * MIB >> PAGE_SHIFT);
+	assert_true(stat_of(0)->hot_removed_pages > 0);
+	assert_mm_holds();
+}
+
+static bool resident(const void *p)
+{
+	unsigned char vec = 0;
+
+	assert_int_equal(mincore((void *)((uintptr_t)p & PAGE_MASK), PAGE_SIZE,
+				 &vec),
+			 0);
+	return vec & 1;
+}
+
+static void mm_trim_gives_free_pages_back_and_calloc_stays_zero(void **state)
+{
+	unsigned char *p, *q;
+	size_t i;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(MIB, 1, GFP_KERNEL);
+	memset(p, 0xff, MIB);
+	release(p);
+	assert_true(resident(p));
+	assert_true(mm_trim() >= MIB);
+	assert_false(resident(p));
+	q = mm_alloc(MIB, 1, __GFP_ZERO);
+	assert_ptr_equal(p, q);
+	assert_false(resident(q + MIB / 2)); /* known zero: not written */
+	for (i = 0; i < MIB; i++)
+		assert_int_equal(q[i], 0);
+}
+
+/* ---- SLAB ------------------------------------------------------------------------ */
+
+static void kmalloc_each_size_fits_its_cache(void **state)
+{
+	size_t size;
+
+	(void)state;
+	start(NULL);
+	for (size = 1; size <= KMALLOC_MAX; size += size < 2048 ? 1 : 509) {
+		void *p = mm_alloc(size, 1, GFP_KERNEL);
+		size_t got = usable(p);
+
+		assert_true(got >= size);
+		assert_true(size <= 16 || got < 2 * size);
+		if ((got & (got - 1)) == 0 && got <= PAGE_SIZE)
+			assert_int_equal((uintptr_t)p & (got - 1), 0);
+		release(p);
+	}
+	assert_mm_holds();
+}
+
+static void kmem_cache_geometry_follows_the_kernels_rule(void **state)
+{
+	const struct kmem_cache *c;
+
+	(void)state;
+	start(NULL);
+	c = mm.kmalloc_caches[kmalloc_nr(4096)];
+	assert_int_equal(c->gfporder, 0);
+	assert_int_equal(c->num, 1);
+	assert_true(c->flags & CFLGS_OFF_SLAB);
+	c = mm.kmalloc_caches[kmalloc_nr(131072)];
+	assert_int_equal(c->gfporder, 5);
+	assert_int_equal(c->limit, 8);
+	c = mm.kmalloc_caches[kmalloc_nr(192)];
+	assert_false(c->flags & CFLGS_OFF_SLAB);
+	assert_int_equal(c->limit, 120);
+	assert_int_equal(c->batchcount, 60);
+	c = mm.kmalloc_caches[kmalloc_nr(1024)];
+	assert_int_equal(c->limit, 54);
+	c = mm.kmalloc_caches[kmalloc_nr(2048)];
+	assert_int_equal(c->limit, 24);
+}
+
+static void kmem_cache_free_twice_is_refused(void **state)
+{
+	struct mm_block b;
+	void *p;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(100, 1, GFP_KERNEL);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_int_equal(mm_free(p, &b), 0);
+	assert_int_equal(mm_free(p, &b), -EALREADY);
+	assert_mm_holds();
+}
+
+static void mm_lookup_other_pointers_are_refused(void **state)
+{
+	struct mm_block b;
+	char *p, *large;
+	int on_stack = 0;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(100, 1, GFP_KERNEL);
+	large = mm_alloc(300000, 1, GFP_KERNEL);
+	assert_int_equal(mm_lookup(p + 16, &b), -EINVAL);
+	assert_int_equal(mm_lookup(large + PAGE_SIZE, &b), -EINVAL);
+	assert_int_equal(mm_lookup(large + 8, &b), -EINVAL);
+	assert_int_equal(mm_lookup(&on_stack, &b), -ENOENT);
+	assert_int_equal(mm_lookup(NULL, &b), -ENOENT);
+	assert_int_equal(mm_lookup((void *)-1L, &b), -ENOENT);
+	assert_int_equal(mm_lookup(mm.base - 1, &b), -ENOENT);
+	release(large);
+	assert_int_not_equal(mm_lookup(large, &b), 0);
+}
+
+static void kmem_cache_shrink_all_gives_every_slab_back(void **state)
+{
+	static void *p[20000];
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	for (i = 0; i < 20000; i++)
+		p[i] = mm_alloc(1 + i % 3000, 1, GFP_KERNEL);
+	for (i = 0; i < 20000; i++)
+		release(p[i]);
+	assert_mm_holds();
+	kmem_cache_shrink_all();
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_SLAB], 0);
+	assert_mm_holds();
+}
+
+/* ---- large ------------------------------------------------------------------------- */
+
+static void large_whole(struct mm_config *c)
+{
+	c->large_whole = true;
+}
+
+static void large_trim_returns_the_tail(void **state)
+{
+	void *p;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(300000, 1, GFP_KERNEL);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 74);
+	assert_int_equal(usable(p), 74 * PAGE_SIZE);
+	release(p);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 0);
+}
+
+static void large_whole_keeps_the_block(void **state)
+{
+	void *p;
+
+	(void)state;
+	start(large_whole);
+	p = mm_alloc(300000, 1, GFP_KERNEL);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 128);
+	assert_int_equal(usable(p), 74 * PAGE_SIZE);
+	release(p);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 0);
+	assert_mm_holds();
+}
+
+static void mm_resize_large_shrinks_in_place(void **state)
+{
+	struct mm_block b;
+	char *p;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(MIB, 1, GFP_KERNEL);
+	memset(p, 5, MIB);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_ptr_equal(mm_resize(p, &b, 200000), p);
+	assert_int_equal(b.usable, ALIGN_UP(200000UL, PAGE_SIZE));
+	assert_int_equal(p[199999], 5);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 49);
+	assert_mm_holds();
+	assert_null(mm_resize(p, &b, 2 * MIB)); /* the caller copies */
+}
+
+/* ---- vmalloc ------------------------------------------------------------------------- */
+
+static void vmalloc_lends_frames_and_has_a_guard(void **state)
+{
+	char *p;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(8 * MIB, 1, GFP_KERNEL);
+	assert_non_null(p);
+	assert_false(mm_in_arena(p));
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 8 * MIB >> PAGE_SHIFT);
+	memset(p, 1, 8 * MIB);
+	pid = fork();
+	if (!pid) {
+		signal(SIGSEGV, SIG_DFL);
+		((volatile char *)p)[8 * MIB] = 1;
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	release(p);
+	assert_mm_holds();
+}
+
+static void vmalloc_freed_area_is_reused_and_purged(void **state)
+{
+	char *p, *q;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(8 * MIB, 1, GFP_KERNEL);
+	memset(p, 1, 8 * MIB);
+	release(p);
+	assert_int_equal(mm.vm_lazy_bytes, 8 * MIB);
+	q = mm_alloc(8 * MIB - 100, 1, __GFP_ZERO);
+	assert_ptr_equal(p, q);
+	assert_int_equal(q[12345], 0);
+	release(q);
+	vmalloc_purge(0);
+	assert_int_equal(mm.vm_lazy_bytes, 0);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC], 0);
+	assert_mm_holds();
+}
+
+static void vmalloc_resize_keeps_content(void **state)
+{
+	struct mm_block b;
+	char *p;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(6 * MIB, 1, GFP_KERNEL);
+	p[0] = 1;
+	p[6 * MIB - 1] = 2;
+	assert_int_equal(mm_lookup(p, &b), 0);
+	p = mm_resize(p, &b, 40 * MIB);
+	assert_non_null(p);
+	assert_int_equal(p[0], 1);
+	assert_int_equal(p[6 * MIB - 1], 2);
+	p[40 * MIB - 1] = 3;
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 40 * MIB >> PAGE_SHIFT);
+	assert_mm_holds();
+	p = mm_resize(p, &b, 5 * MIB);
+	assert_non_null(p);
+	assert_int_equal(p[0], 1);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 5 * MIB >> PAGE_SHIFT);
+	assert_mm_holds();
+}
+
+static void vmalloc_fixed_zone_takes_pages_one_by_one(void **state)
+{
+	void *p;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	p = mm_alloc(5 * MIB, 1, GFP_KERNEL);
+	assert_non_null(p);
+	assert_int_equal(pfn_to_page(vm_find((uint64_t)p)->lent - 1UL)->order,
+			 0);
+	assert_null(mm_alloc(60 * MIB, 1, GFP_KERNEL));
+	assert_int_equal(stat_of(1)->used_pages[BS_USE_VMALLOC] +
+				 stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 5 * MIB >> PAGE_SHIFT);
+	assert_mm_holds();
+}
+
+static void mm_alloc_impossible_size_returns_null(void **state)
+{
+	(void)state;
+	start(NULL);
+	assert_null(mm_alloc(SIZE_MAX, 1, GFP_KERNEL));
+	assert_null(mm_alloc(SIZE_MAX - PAGE_SIZE, 1, GFP_KERNEL));
+	assert_null(mm_alloc(1UL << 60, 1, GFP_KERNEL));
+	assert_mm_holds();
+}
+
+/* ---- recorded mappings --------------------------------------------------------------------- */
+
+#define MAP_ANON_PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
+#define RW		 (PROT_READ | PROT_WRITE)
+
+static int64_t gone_bytes;
+static int gone_objects;
+
+static void note_gone(uint64_t tag, int64_t bytes, int nr_objects)
+{
+	assert_int_equal(tag_site(tag), 7);
+	gone_bytes += bytes;
+	gone_objects += nr_objects;
+}
+
+static void start_maps(void)
+{
+	struct mm_client client = { .area_gone = note_gone };
+	struct mm_config c;
+
+	mm_default_config(&c);
+	gone_bytes = 0;
+	gone_objects = 0;
+	assert_int_equal(mm_init(&c, &client), 0);
+}
+
+static char *map(void *addr, size_t len, int prot, int flags)
+{
+	long ret = mm_mmap(addr, len, prot, flags, -1, 0, tag_make(7, 0, 1));
+
+	assert_false(sys_is_err(ret));
+	assert_mm_holds();
+	return (char *)ret;
+}
+
+static uint64_t mmap_pages(void)
+{
+	return stat_of(0)->used_pages[BS_USE_MMAP];
+}
+
+static void mm_mmap_anonymous_is_charged_until_munmap(void **state)
+{
+	char *p;
+
+	(void)state;
+	start_maps();
+	p = map(NULL, 10 * PAGE_SIZE - 5, RW, MAP_ANON_PRIVATE);
+	assert_int_equal(mmap_pages(), 10);
+	p[0] = 1;
+	assert_int_equal(mm_munmap(p, 10 * PAGE_SIZE), 0);
+	assert_int_equal(mmap_pages(), 0);
+	assert_int_equal(gone_objects, 1);
+	assert_int_equal(gone_bytes, 10 * PAGE_SIZE);
+	assert_mm_holds();
+}
+
+static void mm_munmap_middle_leaves_two_areas(void **state)
+{
+	char *p;
+
+	(void)state;
+	start_maps();
+	p = map(NULL, 100 * PAGE_SIZE, RW, MAP_ANON_PRIVATE);
+	assert_int_equal(mm_munmap(p + 30 * PAGE_SIZE, 20 * PAGE_SIZE), 0);
+	assert_mm_holds();
+	assert_int_equal(mmap_pages(), 80);
+	assert_int_equal(gone_bytes, 20 * PAGE_SIZE);
+	assert_int_equal(gone_objects, -1);
+	assert_int_equal(vm_find((uint64_t)p)->size, 30 * PAGE_SIZE);
+	assert_int_equal(vm_find((uint64_t)p + 30 * PAGE_SIZE)->addr,
+			 (uint64_t)p + 50 * PAGE_SIZE);
+	assert_int_equal(mm_munmap(p, 100 * PAGE_SIZE), 0);
+	assert_int_equal(gone_bytes, 100 * PAGE_SIZE);
+	assert_int_equal(gone_objects, 1);
+	assert_int_equal(mmap_pages(), 0);
+	assert_int_equal(mm.nr_areas, 0);
+	assert_mm_holds();
+}
+
+static void mm_mmap_fixed_over_area_replaces_that_part(void **state)
+{
+	char *p;
+
+	(void)state;
+	start_maps();
+	p = map(NULL, 64 * PAGE_SIZE, RW, MAP_ANON_PRIVATE);
+	map(p + 8 * PAGE_SIZE, 8 * PAGE_SIZE, PROT_NONE,
+	    MAP_ANON_PRIVATE | MAP_FIXED);
+	assert_int_equal(mmap_pages(), 56);
+	assert_int_equal(mm.nr_areas, 3);
+	mm_munmap(p, 64 * PAGE_SIZE);
+	assert_int_equal(mmap_pages(), 0);
+	assert_mm_holds();
+}
+
+static void mm_mprotect_reservation_is_charged_where_written(void **state)
+{
+	char *p;
+
+	(void)state;
+	start_maps();
+	p = map(NULL, 1UL << 40, PROT_NONE, MAP_ANON_PRIVATE | MAP_NORESERVE);
+	assert_int_equal(mmap_pages(), 0);
+	assert_int_equal(mm_mprotect(p, 10 * PAGE_SIZE, RW), 0);
+	assert_int_equal(mmap_pages(), 10);
+	assert_int_equal(mm_mprotect(p + 10 * PAGE_SIZE, 10 * PAGE_SIZE, RW),
+			 0);
+	assert_int_equal(mmap_pages(), 20);
+	assert_int_equal(mm.nr_areas, 2); /* neighbours joined */
+	assert_int_equal(gone_bytes, -20 * (int64_t)PAGE_SIZE);
+	assert_mm_holds();
+	mm_munmap(p, 1UL << 40);
+	assert_int_equal(mmap_pages(), 0);
+	assert_int_equal(gone_bytes, 0);
+	assert_int_equal(gone_objects, 1);
+	assert_mm_holds();
+}
+
+static void mm_mremap_moves_grows_and_shrinks_the_record(void **state)
+{
+	char *p, *q;
+
+	(void)state;
+	start_maps();
+	p = map(NULL, 17 * PAGE_SIZE, RW, MAP_ANON_PRIVATE); /* cannot grow */
+	p[3] = 9;
+	q = (char *)mm_mremap(p, 16 * PAGE_SIZE, 32 * PAGE_SIZE, MREMAP_MAYMOVE,
+			      NULL);
+	assert_false(sys_is_err((long)q));
+	assert_int_equal(q[3], 9);
+	assert_int_equal(mmap_pages(), 33);
+	assert_mm_holds();
+	assert_ptr_equal((char *)mm_mremap(q, 32 * PAGE_SIZE, 4 * PAGE_SIZE, 0,
+					   NULL),
+			 q);
+	assert_int_equal(mmap_pages(), 5);
+	mm_munmap(q, 4 * PAGE_SIZE);
+	mm_munmap(p + 16 * PAGE_SIZE, PAGE_SIZE);
+	assert_int_equal(mm.nr_areas, 0);
+	assert_mm_holds();
+}
+
+static void mm_mmap_fixed_zone_full_is_counted_not_refused(void **state)
+{
+	char *p;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	p = (char *)mm_mmap(NULL, 100 * MIB, RW, MAP_ANON_PRIVATE, -1, 0, 0);
+	assert_false(sys_is_err((long)p));
+	assert_true(stat_of(1)->overcommit_pages > 60 * MIB >> PAGE_SHIFT);
+	assert_mm_holds();
+	mm_munmap(p, 100 * MIB);
+	assert_int_equal(stat_of(1)->overcommit_pages, 0);
+	assert_mm_holds();
+}
+
+static void mm_mmap_refused_by_kernel_returns_its_error(void **state)
+{
+	(void)state;
+	start_maps();
+	assert_int_equal(mm_mmap(NULL, 0, RW, MAP_ANON_PRIVATE, -1, 0, 0),
+			 -EINVAL);
+	assert_int_equal(mm_mmap(NULL, 4096, RW, MAP_PRIVATE, -1, 0, 0),
+			 -EBADF);
+	assert_int_equal(mm_munmap((void *)1, 4096), -EINVAL);
+	assert_int_equal(mm.nr_areas, 0);
+}
+
+static void mm_mmap_random_ranges_hold(void **state)
+{
+	struct model m;
+	char *base;
+	unsigned int i;
+
+	(void)state;
+	start_maps();
+	model_init(&m, test_seed(), 0);
+	base = map(NULL, 256 * PAGE_SIZE, RW, MAP_ANON_PRIVATE);
+	for (i = 0; i < 2000; i++) {
+		uint64_t at = model_random(&m) % 250;
+		uint64_t len = 1 + model_random(&m) % (256 - at);
+		char *p = base + at * PAGE_SIZE;
+
+		switch (model_random(&m) % 4) {
+		case 0:
+			mm_munmap(p, len * PAGE_SIZE);
+			break;
+		case 1:
+			map(p, len * PAGE_SIZE, PROT_NONE,
+			    MAP_ANON_PRIVATE | MAP_FIXED);
+			break;
+		case 2:
+			map(p, len * PAGE_SIZE, RW,
+			    MAP_ANON_PRIVATE | MAP_FIXED);
+			break;
+		default:
+			mm_mprotect(p, len * PAGE_SIZE, RW);
+		}
+		if (i % 16 == 0)
+			assert_mm_holds();
+	}
+	mm_munmap(base, 256 * PAGE_SIZE);
+	assert_int_equal(mm.nr_areas, 0);
+	assert_int_equal(mmap_pages(), 0);
+	assert_mm_holds();
+}
+
+/* ---- fork, handlers -------------------------------------------------------------------------- */
+
+static void expect_child_fine(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static int use_in_child(char *old)
+{
+	char why[256];
+	struct mm_block b;
+	char *p = mm_alloc(1000, 1, GFP_KERNEL);
+
+	if (!p || mm_lookup(old, &b) || mm_free(old, &b))
+		return 1;
+	memset(p, 1, 1000);
+	return mm_verify(why, sizeof(why), NULL, NULL) ? 2 : 0;
+}
+
+static void mm_fork_child_allocates_and_holds(void **state)
+{
+	char *p;
+	pid_t pid;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(1000, 1, GFP_KERNEL);
+	mm_fork_prepare();
+	pid = fork();
+	if (!pid) {
+		mm_fork_child();
+		_exit(use_in_child(p));
+	}
+	mm_fork_parent();
+	expect_child_fine(pid);
+	release(p);
+	assert_mm_holds();
+}
+
+static void mm_raw_child_gives_up_what_was_locked(void **state)
+{
+	struct kmem_cache *cachep;
+	struct mm_block b;
+	char *p, *big;
+	pid_t pid;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(1000, 1, GFP_KERNEL);
+	big = mm_alloc(300000, 1, GFP_KERNEL);
+	cachep = mm.kmalloc_caches[kmalloc_nr(1000)];
+	pid = fork();
+	if (!pid) {
+		/* As if another thread had been inside all of these. */
+		cachep->list3.list_lock.word = 1;
+		mm.zone[0].lock.word = 2;
+		mm.meta_lock.word = 1;
+		if (mm.wipe->alive) /* the page must have been wiped */
+			_exit(10);
+		if (mm_raw_child() != 3)
+			_exit(11);
+		if (mm_lookup(p, &b) || mm_free(p, &b)) /* ignored, counted */
+			_exit(12);
+		if (mm.vmstat[BS_VMSTAT_LOST_FREES] != 1)
+			_exit(13);
+		if (mm_lookup(big, &b) || mm_free(big, &b))
+			_exit(14);
+		p = mm_alloc(1000, 1, GFP_KERNEL);
+		big = mm_alloc(300000, 1, GFP_KERNEL);
+		if (!p || !big)
+			_exit(15);
+		memset(p, 1, 1000);
+		memset(big, 1, 300000);
+		_exit(0);
+	}
+	expect_child_fine(pid);
+	assert_mm_holds();
+}
+
+static void free_deferred(void *p)
+{
+	release(p);
+}
+
+static void mm_atomic_reserve_serves_and_is_refilled(void **state)
+{
+	unsigned int i;
+	void *p[40];
+	char *big;
+
+	(void)state;
+	start(NULL);
+	assert_true(mm_atomic_pending());
+	mm_atomic_work(free_deferred);
+	assert_false(mm_atomic_pending());
+	for (i = 0; i < 40; i++) {
+		p[i] = mm_atomic_alloc(50, 16, true);
+		assert_non_null(p[i]);
+		memset(p[i], 1, 50);
+	}
+	big = mm_atomic_alloc(MIB, 16, false);
+	assert_non_null(big);
+	big[MIB - 1] = 1;
+	for (i = 0; i < 40; i++)
+		assert_true(mm_atomic_free(p[i]));
+	assert_true(mm_atomic_free(big));
+	for (i = 0; i < 40; i++) {
+		struct mm_block b;
+
+		if (mm_lookup(p[i], &b) == 0 && b.tag)
+			*b.tag = 0;
+	}
+	mm_atomic_work(free_deferred);
+	assert_mm_holds();
+	assert_int_equal(mm.vmstat[BS_VMSTAT_DEFERRED_FREES], 41);
+	assert_int_equal(mm.vmstat[BS_VMSTAT_ATOMIC_FAILED], 0);
+}
+
+#define TEST(fn) cmocka_unit_test_teardown(fn, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(alloc_pages_order0_splits_down_and_merges_back),
+		TEST(alloc_pages_each_order_is_naturally_aligned),
+		TEST(alloc_pages_takes_lowest_block_first),
+		TEST(free_page_range_odd_range_frees_each_page_once),
+		TEST(zone_watermark_ok_counts_only_larger_blocks),
+		TEST(alloc_pages_normal_full_falls_back_to_dma),
+		TEST(alloc_pages_dma_full_never_takes_normal),
+		TEST(alloc_pages_fixed_zone_full_grows_unless_told_to_fail),
+		TEST(zone_elastic_grows_and_shrinks_back),
+		TEST(mm_trim_gives_free_pages_back_and_calloc_stays_zero),
+		TEST(kmalloc_each_size_fits_its_cache),
+		TEST(kmem_cache_geometry_follows_the_kernels_rule),
+		TEST(kmem_cache_free_twice_is_refused),
+		TEST(mm_lookup_other_pointers_are_refused),
+		TEST(kmem_cache_shrink_all_gives_every_slab_back),
+		TEST(large_trim_returns_the_tail),
+		TEST(large_whole_keeps_the_block),
+		TEST(mm_resize_large_shrinks_in_place),
+		TEST(vmalloc_lends_frames_and_has_a_guard),
+		TEST(vmalloc_freed_area_is_reused_and_purged),
+		TEST(vmalloc_resize_keeps_content),
+		TEST(vmalloc_fixed_zone_takes_pages_one_by_one),
+		TEST(mm_alloc_impossible_size_returns_null),
+		TEST(mm_mmap_anonymous_is_charged_until_munmap),
+		TEST(mm_munmap_middle_leaves_two_areas),
+		TEST(mm_mmap_fixed_over_area_replaces_that_part),
+		TEST(mm_mprotect_reservation_is_charged_where_written),
+		TEST(mm_mremap_moves_grows_and_shrinks_the_record),
+		TEST(mm_mmap_fixed_zone_full_is_counted_not_refused),
+		TEST(mm_mmap_refused_by_kernel_returns_its_error),
+		TEST(mm_mmap_random_ranges_hold),
+		TEST(mm_fork_child_allocates_and_holds),
+		TEST(mm_raw_child_gives_up_what_was_locked),
+		TEST(mm_atomic_reserve_serves_and_is_refilled),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
