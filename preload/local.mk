@@ -51,8 +51,12 @@ libbuddyscope_la_SOURCES = \
 	preload/internal.h \
 	preload/malloc.c \
 	preload/mmap.c \
+	preload/modules.c \
+	preload/modules.h \
 	preload/operators.c \
 	preload/options.c \
+	preload/prune.c \
+	preload/prune.h \
 	preload/report.c \
 	preload/sandbox.c \
 	preload/segment.c \

@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * segment.c - makes the process's segment file and ends it.
+ *
+ * Owns:   the mapping, which pages of it may be written, the header.
+ * Layer:  preload.
+ * Locks:  create_lock (SYS_RANK_SEGMENT) while a forked child makes its own.
+ *
+ * A sparse file on a tmpfs.  A page is claimed (MADV_POPULATE_WRITE) before the
+ * first store to it, because a store to a hole of a full tmpfs is a SIGBUS.  Before
+ * Linux 5.14 that call is unknown; then a smaller file is allocated at the start.
+ *
+ * Everything below the header of the process's life uses system calls alone: no
+ * allocation, no errno, no descriptor left open.  A missing /proc costs what is
+ * read from there, nothing else.
+ */
+#include "preload/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "preload/modules.h"
+#include "preload/prune.h"
+#include "preload/sys/sys.h"
+#include "preload/trace/trace.h"
+#include "preload/trace/unwind.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+/* Capacities when every page has to be paid for at the start. */
+#define SMALL_NR_AREAS 4096U
+#define SMALL_NR_NODES (1U << 15)
+#define SMALL_NR_SITES (1U << 12)
+#define SMALL_MAX_PFNS (1U << 18)
+
+/* After a page could not be claimed the next attempt waits this long. */
+#define RETRY_NS 1000000000ULL
+
+#define DEFAULT_LEAK_WINDOW_NS 10000000000ULL
+
+enum page_state { PAGE_UNKNOWN, PAGE_OK };
+
+/* Private and copied by fork; says nothing about a child's own segment. */
+static struct {
+	char *base;
+	uint64_t bytes;
+	uint8_t *page_state; /* one byte a page, enum page_state */
+	uint64_t page_state_bytes;
+	bool all_claimed; /* fallocated, or private memory */
+	uint64_t retry_ns;
+	uint64_t nonce;
+	uint64_t parent_nonce;
+	uint64_t created_ns; /* of the first ancestor: windows count from it */
+	char exe[256];
+	bool dir_reported;
+	bool fork_gated; /* modules_fork_prepare() succeeded */
+	struct sys_lock create_lock;
+} self;
+
+/* ---- layout -------------------------------------------------------------------- */
+
+struct room {
+	uint64_t areas, nodes, sites, pfns;
+};
+
+static struct room room_for(bool small)
+{
+	return (struct room){
+		.areas = small ? SMALL_NR_AREAS : SEGMENT_NR_AREAS,
+		.nodes = small ? SMALL_NR_NODES : SEGMENT_NR_NODES,
+		.sites = small ? SMALL_NR_SITES : SEGMENT_NR_SITES,
+		.pfns = MIN(mm.nr_pfns, (uint64_t)(small ? SMALL_MAX_PFNS :
+							   SEGMENT_MAX_PFNS)),
+	};
+}
+
+/* Fills header->section[] and file_bytes. */
+static void lay_out(struct bs_abi_header *h, const struct room *room)
+{
+	const struct {
+		uint32_t nr;
+		uint32_t elem_bytes;
+		uint64_t capacity;
+	} parts[] = {
+		{ BS_SEC_CONTROL, sizeof(struct bs_abi_control), 1 },
+		{ BS_SEC_ZONES, sizeof(struct bs_abi_zone), SEGMENT_NR_ZONES },
+		{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
+		{ BS_SEC_CACHES, sizeof(struct bs_abi_cache),
+		  SEGMENT_NR_CACHES },
+		{ BS_SEC_EVENTS, sizeof(struct bs_abi_event),
+		  SEGMENT_NR_EVENTS },
+		{ BS_SEC_MODULES, sizeof(struct bs_abi_module),
+		  SEGMENT_NR_MODULES },
+		{ BS_SEC_NODES, sizeof(struct bs_abi_node), room->nodes },
+		{ BS_SEC_SITES, sizeof(struct bs_abi_site), room->sites },
+		{ BS_SEC_AREAS, sizeof(struct bs_abi_area), room->areas },
+		{ BS_SEC_PAGEMAP, 1, room->pfns },
+		{ BS_SEC_CPUS, sizeof(uint64_t), 0 },
+		{ BS_SEC_SPARE, sizeof(uint64_t), 0 },
+	};
+	uint64_t at = BS_ABI_PAGE_BYTES;
+	unsigned int i;
+
+	static_assert(ARRAY_SIZE(parts) == BS_ABI_NR_SECTIONS, "all of them");
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct bs_abi_section *s = &h->section[parts[i].nr];
+
+		s->offset = at;
+		s->capacity = parts[i].capacity;
+		s->elem_bytes = parts[i].elem_bytes;
+		at += ALIGN_UP(parts[i].capacity * parts[i].elem_bytes,
+			       (uint64_t)BS_ABI_PAGE_BYTES);
+	}
+	h->file_bytes = at;
+	h->section[BS_SEC_CONTROL].count = 1;
+	h->section[BS_SEC_VMSTAT].count = BS_NR_VMSTAT;
+}
+
+/* ---- who we are ------------------------------------------------------------------ */
+
+/* Reads a small file whole; the length, 0 when there is none. */
+static size_t read_file(const char *path, char *buf, size_t len)
+{
+	long fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	long n;
+	size_t got = 0;
+
+	if (sys_is_err(fd))
+		return 0;
+	while (got < len - 1) {
+		n = sys_read((int)fd, buf + got, len - 1 - got);
+		if (n == -EINTR)
+			continue;
+		if (sys_is_err(n) || n == 0)
+			break;
+		got += (size_t)n;
+	}
+	sys_close((int)fd);
+	buf[got] = '\0';
+	return got;
+}
+
+/* Field 22 of /proc/PID/stat; comm (field 2) may hold blanks and brackets. */
+uint64_t segment_start_ticks(const char *stat_path)
+{
+	char buf[1024], *p;
+	unsigned int field;
+	uint64_t ticks = 0;
+
+	if (!read_file(stat_path, buf, sizeof(buf)))
+		return 0;
+	p = strrchr(buf, ')');
+	for (field = 2; p && field < 22; field++) {
+		p = strchr(p, ' ');
+		if (p)
+			p++;
+	}
+	while (p && *p >= '0' && *p <= '9')
+		ticks = ticks * 10 + (uint64_t)(*p++ - '0');
+	return ticks;
+}
+
+static size_t read_link(const char *path, char *buf, size_t len)
+{
+	long n = sys_readlinkat(AT_FDCWD, path, buf, len - 1);
+
+	if (sys_is_err(n))
+		n = 0;
+	buf[n] = '\0';
+	return (size_t)n;
+}
+
+/* "pid:[4026531836]" */
+static uint64_t pidns_inode(void)
+{
+	char buf[64], *p;
+	uint64_t inode = 0;
+
+	read_link("/proc/self/ns/pid", buf, sizeof(buf));
+	p = strchr(buf, '[');
+	while (p && *++p >= '0' && *p <= '9')
+		inode = inode * 10 + (uint64_t)(*p - '0');
+	return inode;
+}
+
+static void read_cmdline(char *to, size_t len)
+{
+	size_t n = read_file("/proc/self/cmdline", to, len), i;
+
+	while (n && !to[n - 1])
+		n--;
+	for (i = 0; i < n; i++)
+		if (!to[i])
+			to[i] = ' ';
+	to[n] = '\0';
+}
+
+static void find_exe(void)
+{
+	const char *execfn;
+
+	if (read_link("/proc/self/exe", self.exe, sizeof(self.exe)))
+		return;
+	execfn = (const char *)getauxval(AT_EXECFN);
+	sys_format(self.exe, sizeof(self.exe), "%s", execfn ? execfn : "");
+}
+
+static uint64_t first_nonce(void)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint64_t nonce = sys_now_ns();
+
+	if (random)
+		memcpy(&nonce, random, sizeof(nonce));
+	return nonce;
+}
+
+/* A child has its parent's AT_RANDOM. */
+static uint64_t child_nonce(uint64_t parent)
+{
+	uint64_t h = parent ^ (uint64_t)sys_getpid() << 32 ^ sys_now_ns();
+
+	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ULL;
+	h = (h ^ h >> 27) * 0x94d049bb133111ebULL;
+	return h ^ h >> 31;
+}
+
+static void fill_header(struct bs_abi_header *h, bool may_open)
+{
+	struct timespec real = { 0 };
+
+	h->version = BS_ABI_VERSION;
+	h->compat = BS_ABI_COMPAT;
+	h->header_bytes = sizeof(*h);
+	h->nr_sections = BS_ABI_NR_SECTIONS;
+	h->page_bytes = BS_ABI_PAGE_BYTES;
+	h->state = BS_STATE_RUNNING;
+	h->pid = sys_getpid();
+	h->ppid = (int32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+	if (may_open) {
+		h->start_ticks = segment_start_ticks("/proc/self/stat");
+		h->pidns_inode = pidns_inode();
+		read_cmdline(h->cmdline, sizeof(h->cmdline));
+	}
+	h->nonce = self.nonce;
+	h->parent_nonce = self.parent_nonce;
+	h->uid = (uint32_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+	h->nr_cpus = mm.nr_slots;
+	h->created_ns = self.created_ns;
+	clock_gettime(CLOCK_REALTIME, &real); /* vdso */
+	h->created_realtime_ns = (uint64_t)real.tv_sec * 1000000000ULL +
+				 (uint64_t)real.tv_nsec;
+	h->trace_mode = bs_options.trace_mode;
+	h->nr_zones = mm.nr_zones;
+	h->leak_window_ns = bs_options.leak_window_ns ?
+				    bs_options.leak_window_ns :
+				    DEFAULT_LEAK_WINDOW_NS;
+	h->cohort_ns = h->leak_window_ns;
+	h->arena_base = (uint64_t)mm.base;
+	sys_call(SYS_prctl, PR_GET_NAME, (long)h->comm, 0, 0, 0, 0);
+	sys_format(h->exe, sizeof(h->exe), "%s", self.exe);
+	sys_format(h->options, sizeof(h->options), "%s", bs_options.text);
+}
+
+/* ---- claiming ------------------------------------------------------------------------ */
+
+static bool in_mapping(const void *p, size_t len)
+{
+	uint64_t at = (uint64_t)((const char *)p - self.base);
+
+	return at < self.bytes && len <= self.bytes - at;
+}
+
+static bool is_claimed(uint64_t page)
+{
+	return __atomic_load_n(&self.page_state[page], __ATOMIC_ACQUIRE) ==
+	       PAGE_OK;
+}
+
+static void account(uint64_t bytes, uint64_t failed)
+{
+	struct bs_abi_header *h = (struct bs_abi_header *)(void *)self.base;
+
+	__atomic_fetch_add(&h->bytes_published, bytes, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&h->publish_failed, failed, __ATOMIC_RELAXED);
+}
+
+/* One page; the header's own is claimed, and accounted for, before all others. */
+static bool claim_page(uint64_t page)
+{
+	char *p = self.base + page * PAGE_SIZE;
+	uint8_t unknown = PAGE_UNKNOWN;
+	long ret = sys_madvise(p, PAGE_SIZE, MADV_POPULATE_WRITE);
+
+	if (ret) {
+		__atomic_store_n(&self.retry_ns,
+				 sys_now_coarse_ns() + RETRY_NS,
+				 __ATOMIC_RELAXED);
+		if (page)
+			account(0, 1);
+		return false;
+	}
+	if (__atomic_compare_exchange_n(&self.page_state[page], &unknown,
+					PAGE_OK, false, __ATOMIC_RELEASE,
+					__ATOMIC_RELAXED) &&
+	    page)
+		account(PAGE_SIZE, 0);
+	return true;
+}
+
+bool segment_claim(const void *p, size_t len)
+{
+	uint64_t first, last, page;
+
+	if (unlikely(!self.page_state || !in_mapping(p, len)))
+		return false;
+	if (self.all_claimed)
+		return true;
+	first = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
+	last = (uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
+	       PAGE_SHIFT;
+	for (page = first; page <= last; page++) {
+		if (likely(is_claimed(page)))
+			continue;
+		if (sys_now_coarse_ns() <
+		    __atomic_load_n(&self.retry_ns, __ATOMIC_RELAXED))
+			return false;
+		if (!claim_page(page))
+			return false;
+	}
+	return true;
+}
+
+/* From now on the page is ours alone; readers of the file see a hole. */
+static bool make_private(uint64_t page)
+{
+	char *p = self.base + page * PAGE_SIZE;
+	long ret = sys_mmap(p, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+				    MAP_NORESERVE,
+			    -1, 0);
+
+	if (sys_is_err(ret))
+		return false;
+	sys_madvise(p, PAGE_SIZE, MADV_DONTFORK);
+	__atomic_store_n(&self.page_state[page], PAGE_OK, __ATOMIC_RELEASE);
+	return true;
+}
+
+/*
+ * Called under the lock of the table that p is in, so nobody stores to a page that
+ * is being replaced: a page is replaced before the first store to it.
+ */
+bool segment_claim_or_private(const void *p, size_t len)
+{
+	uint64_t first, last, page;
+
+	if (!in_mapping(p, len))
+		return false;
+	if (self.all_claimed)
+		return true;
+	first = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
+	last = (uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
+	       PAGE_SHIFT;
+	for (page = first; page <= last; page++)
+		if (!is_claimed(page) &&
+		    !segment_claim(self.base + page * PAGE_SIZE, 1) &&
+		    !make_private(page))
+			return false;
+	return true;
+}
+
+/* ---- the directory and the file ------------------------------------------------------- */
+
+static bool is_ours(long fd, mode_t type, mode_t refused)
+{
+	struct stat st;
+	uint32_t uid = (uint32_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+
+	return sys_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) == 0 &&
+	       (st.st_mode & S_IFMT) == type && st.st_uid == uid &&
+	       !(st.st_mode & refused);
+}
+
+/* A descriptor, or -errno. */
+static long open_dir(void)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	long fd = sys_openat(AT_FDCWD, bs_options.dir, flags, 0);
+
+	if (fd == -ENOENT) {
+		sys_mkdirat(AT_FDCWD, bs_options.dir, 0700);
+		fd = sys_openat(AT_FDCWD, bs_options.dir, flags, 0);
+	}
+	if (sys_is_err(fd))
+		return fd;
+	if (is_ours(fd, S_IFDIR, S_IWGRP | S_IWOTH))
+		return fd;
+	sys_close((int)fd);
+	if (!self.dir_reported)
+		sys_say("%s is not ours alone: nothing is published",
+			bs_options.dir);
+	self.dir_reported = true;
+	return -EACCES;
+}
+
+/* Maps the open file; all of it is paid for when `small`. */
+static long map_file(long fd, uint64_t bytes, bool small)
+{
+	long ret = sys_ftruncate((int)fd, bytes);
+
+	if (!ret && small)
+		ret = sys_fallocate((int)fd, 0, 0, bytes);
+	if (ret)
+		return ret;
+	return sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			(int)fd, 0);
+}
+
+static bool populate_is_known(void)
+{
+	/* an empty range: 0, or EINVAL for advice that the kernel lacks */
+	return sys_madvise(self.page_state, 0, MADV_POPULATE_WRITE) == 0;
+}
+
+static int reset_claims(uint64_t bytes)
+{
+	uint64_t want = ALIGN_UP(bytes >> PAGE_SHIFT, PAGE_SIZE);
+
+	if (self.page_state)
+		sys_munmap(self.page_state, self.page_state_bytes);
+	self.page_state = sys_reserve(want);
+	self.page_state_bytes = want;
+	self.retry_ns = 0;
+	self.all_claimed = false;
+	return self.page_state ? 0 : -ENOMEM;
+}
+
+static void adopt_mapping(long base, uint64_t bytes)
+{
+	self.base = (char *)base;
+	self.bytes = bytes;
+	sys_madvise(self.base, bytes, MADV_DONTFORK);
+	sys_madvise(self.base, bytes, MADV_DONTDUMP);
+}
+
+/* 0 with the mapping in place and the file named; -errno. */
+static int make_file(long dir, const char *name, struct bs_abi_header *h,
+		     bool small)
+{
+	struct room room = room_for(small);
+	long fd, base;
+
+	lay_out(h, &room);
+	if (h->file_bytes > sys_rlimit_fsize())
+		return -EFBIG;
+	if (reset_claims(h->file_bytes))
+		return -ENOMEM;
+	fd = sys_openat((int)dir, name,
+			O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			0600);
+	if (sys_is_err(fd))
+		return (int)fd;
+	base = map_file(fd, h->file_bytes, small);
+	sys_close((int)fd);
+	if (sys_is_err(base))
+		goto out_unlink;
+	adopt_mapping(base, h->file_bytes);
+	self.all_claimed = small;
+	if (small || claim_page(0))
+		return 0;
+	sys_munmap(self.base, self.bytes);
+	base = -ENOSPC;
+out_unlink:
+	sys_unlinkat((int)dir, name, 0);
+	self.base = NULL;
+	self.bytes = 0;
+	return (int)base;
+}
+
+/* "<pid>-<start>-<nonce, 16 hex digits>.seg" */
+void segment_file_name(char *name, size_t len, const struct bs_abi_header *h)
+{
+	char nonce[17];
+	unsigned int i;
+
+	for (i = 0; i < 16; i++)
+		nonce[i] = "0123456789abcdef"[h->nonce >> (60 - 4 * i) & 15];
+	nonce[16] = '\0';
+	sys_format(name, len, "%d-%lu-%s.seg", h->pid, h->start_ticks, nonce);
+}
+
+static int make_named_file(long dir, struct bs_abi_header *h)
+{
+	char name[64];
+
+	segment_file_name(name, sizeof(name), h);
+	if (reset_claims(BS_ABI_PAGE_BYTES))
+		return -ENOMEM;
+	return make_file(dir, name, h, !populate_is_known());
+}
+
+static int make_private_tables(struct bs_abi_header *h)
+{
+	struct room room = room_for(false);
+	void *base;
+
+	lay_out(h, &room);
+	base = sys_reserve(h->file_bytes);
+	if (!base)
+		return -ENOMEM;
+	adopt_mapping((long)base, h->file_bytes);
+	self.all_claimed = true;
+	return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static void *section(uint32_t nr)
+{
+	const struct bs_abi_header *h = (const void *)self.base;
+
+	return self.base + h->section[nr].offset;
+}
+
+/* Hands the engine and the tracer what they write to. */
+static void set_pointers(bool published)
+{
+	struct bs_abi_header *h = (struct bs_abi_header *)(void *)self.base;
+	struct mm_pub *pub = &mm.wipe->pub;
+	struct segment *seg = segment_self();
+
+	seg->control = section(BS_SEC_CONTROL);
+	seg->nodes = section(BS_SEC_NODES);
+	seg->sites = section(BS_SEC_SITES);
+	seg->modules = section(BS_SEC_MODULES);
+	seg->nr_nodes = h->section[BS_SEC_NODES].capacity;
+	seg->nr_sites = h->section[BS_SEC_SITES].capacity;
+	seg->nr_modules = h->section[BS_SEC_MODULES].capacity;
+	seg->published = published;
+	seg->created_ns = h->created_ns;
+	seg->cohort_ns = h->cohort_ns;
+	seg->header = h;
+	if (!published)
+		return;
+	pub->zones = section(BS_SEC_ZONES);
+	pub->caches = section(BS_SEC_CACHES);
+	pub->areas = section(BS_SEC_AREAS);
+	pub->pagemap = section(BS_SEC_PAGEMAP);
+	pub->events = section(BS_SEC_EVENTS);
+	pub->vmstat = section(BS_SEC_VMSTAT);
+	pub->claim = segment_claim;
+	pub->header = h;
+}
+
+/* The directory, the file, and room for others; -errno. */
+static int make_published(struct bs_abi_header *h)
+{
+	long dir;
+	int ret;
+
+	if (!bs_options.publish)
+		return -EPERM;
+	dir = open_dir();
+	if (sys_is_err(dir))
+		return (int)dir;
+	ret = make_named_file(dir, h);
+	if (!ret)
+		prune_dead((int)dir, h);
+	sys_close((int)dir);
+	return ret;
+}
+
+/* Everything but the tracer's part.  0, or -errno: private tables. */
+static int make_segment(bool may_open)
+{
+	struct bs_abi_header h;
+	int ret = -EPERM;
+
+	memset(&h, 0, sizeof(h));
+	fill_header(&h, may_open);
+	if (may_open)
+		ret = make_published(&h);
+	if (ret && make_private_tables(&h))
+		return -ENOMEM; /* not even that: nothing is counted */
+	memcpy(self.base, &h, sizeof(h)); /* magic is still 0 */
+	if (!ret)
+		account(PAGE_SIZE, 0);
+	set_pointers(ret == 0);
+	if (!ret)
+		mm_publish_all();
+	modules_republish();
+	return ret;
+}
+
+/* Readers may look from now on. */
+static void make_ready(void)
+{
+	struct segment *seg = segment_self();
+
+	if (seg->header)
+		__atomic_store_n(&seg->header->magic, BS_ABI_MAGIC,
+				 __ATOMIC_RELEASE);
+	__atomic_store_n(&seg->ready, 1, __ATOMIC_RELEASE);
+}
+
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+extern const char _end[] __attribute__((visibility("hidden")));
+
+/* Our own frames are left out, unless we are linked into the program itself. */
+static void find_self(void)
+{
+	uintptr_t start = (uintptr_t)__ehdr_start, end = (uintptr_t)_end;
+	uintptr_t program = getauxval(AT_PHDR);
+
+	if (program - start >= end - start)
+		unwind_set_self(start, end);
+}
+
+int segment_create(void)
+{
+	int ret;
+
+	self.nonce = first_nonce();
+	self.created_ns = sys_now_ns();
+	find_exe();
+	find_self();
+	modules_init(self.exe);
+	ret = make_segment(true);
+	segment_modules();
+	make_ready();
+	return ret;
+}
+
+void segment_fork_prepare(void)
+{
+	self.fork_gated = modules_fork_prepare();
+}
+
+void segment_fork_parent(void)
+{
+	if (self.fork_gated)
+		modules_fork_parent();
+}
+
+void segment_child(bool raw)
+{
+	self.create_lock.word = 0;
+	self.base = NULL; /* the mapping stayed with the parent */
+	self.bytes = 0;
+	modules_fork_child(raw || !self.fork_gated);
+}
+
+static void publish_child(void)
+{
+	int ret;
+
+	self.parent_nonce = self.nonce;
+	self.nonce = child_nonce(self.nonce);
+	ret = make_segment(!bs_sandboxed);
+	if (ret)
+		mm_count(BS_VMSTAT_CHILD_UNPUBLISHED, 1);
+	trace_republish();
+	make_ready();
+}
+
+void segment_child_publish(void)
+{
+	if (!bs_is_owner())
+		return; /* a vfork child, in a process that has none yet */
+	sys_lock(&self.create_lock, SYS_RANK_SEGMENT);
+	if (!segment_self()->ready)
+		publish_child();
+	sys_unlock(&self.create_lock, SYS_RANK_SEGMENT);
+}
+
+void segment_exit(void)
+{
+	struct bs_abi_header *h = segment_self()->header;
+
+	if (!h || !segment_self()->published)
+		return;
+	segment_modules();
+	__atomic_store_n(&h->exited_ns, sys_now_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&h->state, BS_STATE_EXITED, __ATOMIC_RELEASE);
+}

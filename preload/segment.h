@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * segment.h - the process's segment file, and its module table.
+ *
+ * Owns:   creating, mapping, claiming and ending <pid>-<start>-<nonce>.seg
+ *         (shared/abi.h), removing dead ones of others, the module section.
+ * Layer:  preload; above mm, below the exported names.
+ * Locks:  SYS_RANK_SEGMENT for the module table.  Creation needs none: it runs
+ *         before the second thread of a process can reach it.
+ *
+ * Every pointer into the mapping lives in the page that fork wipes
+ * (mm.wipe->client), so a forked child has none until it made its own; the
+ * mapping itself is MADV_DONTFORK.  No descriptor is kept.
+ *
+ * Not published is a normal state: no directory, full tmpfs, RLIMIT_FSIZE,
+ * publish=no, a seccomp filter.  Then the same tables live in private memory and
+ * everybody goes on as usual.
+ */
+#ifndef BS_PRELOAD_SEGMENT_H
+#define BS_PRELOAD_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/internal.h"
+#include "preload/mm/mm.h"
+#include "shared/abi.h"
+
+/* Capacities, records.  Slot 0 of areas is never used. */
+#define SEGMENT_NR_ZONES   4U
+#define SEGMENT_NR_CACHES  256U
+#define SEGMENT_NR_AREAS   65536U
+#define SEGMENT_NR_NODES   (1U << 18)
+#define SEGMENT_NR_SITES   (1U << 16)
+#define SEGMENT_NR_MODULES 1024U
+#define SEGMENT_NR_EVENTS  1024U
+#define SEGMENT_MAX_PFNS   (1U << 24) /* page map: one byte each */
+
+/* Dead segments of others that may stay when nobody collects them. */
+#define SEGMENT_MAX_DEAD 64U
+
+/*
+ * What this process writes to.  NULL header: nothing yet (a forked child before
+ * its first traced allocation).
+ */
+struct segment {
+	struct bs_abi_header *header;
+	struct bs_abi_control *control;
+	struct bs_abi_node *nodes;
+	struct bs_abi_site *sites;
+	struct bs_abi_module *modules;
+	uint64_t nr_nodes, nr_sites, nr_modules; /* capacities */
+	uint64_t published; /* 1: there is a file behind it */
+	uint64_t created_ns;
+	uint64_t cohort_ns;
+	uint64_t ready; /* 1: complete; threads of a child wait for it */
+};
+static_assert(sizeof(struct segment) <=
+		      (BS_CLIENT_TRACE - BS_CLIENT_SEGMENT) * sizeof(uint64_t),
+	      "struct segment lives in its words of the wiped page");
+
+static inline struct segment *segment_self(void)
+{
+	return (struct segment *)(void *)&mm.wipe->client[BS_CLIENT_SEGMENT];
+}
+
+/*
+ * At the start, after mm_init(): makes the file, maps it, fills the header, sets
+ * mm.wipe->pub and calls mm_publish_all().  0: published.  -errno: not published,
+ * private tables took its place (say nothing: this is a normal state; a directory
+ * of somebody else's is reported once with sys_say()).
+ * Context: inside (bs_enter() held), no lock held.
+ */
+int segment_create(void);
+
+/* Around fork(), outside of every engine lock; the child calls segment_child(). */
+void segment_fork_prepare(void);
+void segment_fork_parent(void);
+
+/*
+ * First thing in a forked child, cheap: forgets what another thread was doing.  raw:
+ * mm_raw_child() was needed.  The child's own segment comes later.
+ */
+void segment_child(bool raw);
+
+/*
+ * Makes the forked child's segment; nothing to do when it is there.  trace_alloc()
+ * calls it when the child allocates for the first time, so that fork + exec stays
+ * cheap; without tracing preload/ calls it on its slow path.  Modules, sites and
+ * stacks keep their numbers; the site counters are rebuilt from the live tags, and
+ * header.created_ns stays the parent's, so that birth windows stay valid.  Under a
+ * seccomp filter (bs_sandboxed) it counts BS_VMSTAT_CHILD_UNPUBLISHED and opens
+ * nothing.  Context: inside, no lock held.
+ */
+void segment_child_publish(void);
+
+/* From an exit handler: modules once more, state EXITED, exited_ns. */
+void segment_exit(void);
+
+/*
+ * Makes [p, p+len) of the mapping safe to write.  Cheap when it was claimed
+ * before.  False: the tmpfs is full (tried again once a second, counted in
+ * header.publish_failed) or there is no file.  This is mm_pub.claim.
+ */
+bool segment_claim(const void *p, size_t len);
+
+/*
+ * The same for tables that the library itself needs: pages that cannot be claimed
+ * are replaced with private memory.  False only when that fails too.
+ */
+bool segment_claim_or_private(const void *p, size_t len);
+
+/*
+ * Brings the module table up to date; costs one dl_iterate_phdr() step when
+ * nothing was loaded or unloaded.  Call after dlclose().
+ * Context: inside or outside, no lock of ours held.
+ */
+void segment_modules(void);
+
+/* The same when one of these return addresses is in a module not known yet. */
+void segment_modules_check(const uintptr_t *pcs, size_t nr);
+
+/*
+ * Number of times that the set of modules changed.  A stack recorded in an
+ * earlier epoch has to be looked up again.
+ */
+uint64_t segment_epoch(void);
+
+/* Generation of the loaded module that pc lies in; 0: none. Any context. */
+uint32_t segment_generation(uintptr_t pc);
+
+/* In the dynamic loader? */
+bool segment_is_loader(uintptr_t pc);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * depot.c - the tree of return addresses.
+ *
+ * Owns:   the nodes, their hash table, the segment's node section.
+ * Layer:  trace.
+ * Locks:  depot_lock (SYS_RANK_DEPOT) around every change.
+ * Source: Linux lib/stackdepot.c for the idea (there whole stacks are stored; a
+ *         tree shares the outer frames, of which stacks have most in common).
+ */
+#include <errno.h>
+
+#include "preload/segment.h"
+#include "preload/sys/sys.h"
+#include "preload/trace/depot.h"
+
+#define DEPTH_BITS  8
+#define BUCKET_BITS 16
+#define NR_BUCKETS  (1UL << BUCKET_BITS)
+
+/*
+ * next < the node's own number, so a chain always ends.  All but site are constant
+ * once the node is linked.
+ */
+struct node {
+	uint64_t pc;
+	uint32_t parent;
+	uint32_t next; /* in the bucket; 0: end */
+	uint32_t site; /* 0: none */
+	uint32_t depth : DEPTH_BITS;
+	uint32_t generation : 32 - DEPTH_BITS;
+};
+
+static struct node *nodes;
+static uint32_t *buckets;
+static uint32_t nr_nodes, max_nodes;
+static struct sys_lock depot_lock;
+
+int depot_init(uint32_t capacity)
+{
+	nodes = sys_reserve(capacity * sizeof(*nodes));
+	buckets = sys_reserve(NR_BUCKETS * sizeof(*buckets));
+	if (!nodes || !buckets)
+		return -ENOMEM;
+	max_nodes = capacity;
+	nr_nodes = 1; /* the root */
+	return 0;
+}
+
+void depot_destroy(void)
+{
+	sys_munmap(nodes, max_nodes * sizeof(*nodes));
+	sys_munmap(buckets, NR_BUCKETS * sizeof(*buckets));
+	nodes = NULL;
+	buckets = NULL;
+	nr_nodes = max_nodes = 0;
+}
+
+static uint32_t *bucket_of(uint32_t parent, uintptr_t pc, uint32_t generation)
+{
+	uint64_t h = pc ^ (uint64_t)parent << 32 ^ (uint64_t)generation << 20;
+
+	h *= 0x9e3779b97f4a7c15ULL;
+	h ^= h >> 29;
+	h *= 0xbf58476d1ce4e5b9ULL;
+	return &buckets[h >> (64 - BUCKET_BITS)];
+}
+
+static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
+{
+	uint32_t i = __atomic_load_n(bucket_of(parent, pc, generation),
+				     __ATOMIC_ACQUIRE);
+
+	while (i) {
+		const struct node *n = &nodes[i];
+
+		if (n->pc == pc && n->parent == parent &&
+		    n->generation == generation)
+			return i;
+		i = n->next;
+	}
+	return DEPOT_NONE;
+}
+
+/* Readers of the file see count last. */
+static void publish(uint32_t i)
+{
+	struct segment *seg = segment_self();
+	struct bs_abi_node *out;
+
+	if (!seg->header || i >= seg->nr_nodes)
+		return;
+	out = &seg->nodes[i];
+	if (!segment_claim_or_private(out, sizeof(*out)))
+		return;
+	out->pc = nodes[i].pc;
+	out->parent = nodes[i].parent;
+	out->depth = nodes[i].depth;
+	__atomic_store_n(&seg->header->section[BS_SEC_NODES].count, i + 1,
+			 __ATOMIC_RELEASE);
+}
+
+static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation)
+{
+	uint32_t *bucket = bucket_of(parent, pc, generation);
+	uint32_t i = nr_nodes;
+	struct node *n;
+
+	if (i == max_nodes)
+		return DEPOT_NONE;
+	n = &nodes[i];
+	n->pc = pc;
+	n->parent = parent;
+	n->next = *bucket;
+	n->site = 0;
+	n->depth = nodes[parent].depth + 1;
+	n->generation = generation;
+	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
+	publish(i);
+	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
+	return i;
+}
+
+/* From the outermost frame to the innermost. */
+uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
+{
+	uint32_t node = 0;
+
+	while (nr-- && node != DEPOT_NONE)
+		node = find_child(node, pcs[nr], generation[nr]);
+	return node;
+}
+
+uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
+{
+	uint32_t node = depot_find(pcs, generation, nr), child;
+
+	if (node != DEPOT_NONE)
+		return node;
+	node = 0;
+	sys_lock(&depot_lock, SYS_RANK_DEPOT);
+	while (nr-- && node != DEPOT_NONE) {
+		child = find_child(node, pcs[nr], generation[nr]);
+		if (child == DEPOT_NONE)
+			child = add_child(node, pcs[nr], generation[nr]);
+		node = child;
+	}
+	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
+	return node;
+}
+
+bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr)
+{
+	size_t i;
+
+	if (nodes[node].depth != nr)
+		return false;
+	for (i = 0; i < nr; i++) {
+		if (nodes[node].pc != pcs[i])
+			return false;
+		node = nodes[node].parent;
+	}
+	return true;
+}
+
+uint32_t depot_site(uint32_t node)
+{
+	return __atomic_load_n(&nodes[node].site, __ATOMIC_ACQUIRE);
+}
+
+void depot_set_site(uint32_t node, uint32_t site)
+{
+	__atomic_store_n(&nodes[node].site, site, __ATOMIC_RELEASE);
+}
+
+uint32_t depot_nr_nodes(void)
+{
+	return __atomic_load_n(&nr_nodes, __ATOMIC_ACQUIRE);
+}
+
+void depot_republish(void)
+{
+	uint32_t i, nr = depot_nr_nodes();
+
+	for (i = 0; i < nr; i++)
+		publish(i);
+}
+
+void depot_fork_child(void)
+{
+	depot_lock.word = 0;
+}

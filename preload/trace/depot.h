@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * depot.h - stacks by number.
+ *
+ * Layer:  trace.  Locks: SYS_RANK_DEPOT to add; lookups take none.
+ *
+ * A tree of return addresses that only grows, as the kernel's stackdepot: a stack
+ * is the chain from a node to the root (node 0).  A node's key is (parent, pc,
+ * generation of the module that pc lies in), so that a library loaded where another
+ * one was gets nodes of its own.  The canonical copy is private memory, which fork
+ * copies; each new node is published into the segment, which readers see.
+ *
+ * What another thread was adding when a raw fork copied us is at worst a slot that
+ * is never used: a node is filled before it is counted, and counted before it is
+ * linked.
+ */
+#ifndef BS_TRACE_DEPOT_H
+#define BS_TRACE_DEPOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/abi.h"
+
+#define DEPOT_NONE UINT32_MAX
+
+int depot_init(uint32_t nr_nodes);
+
+/*
+ * The node of a stack (innermost frame first), or DEPOT_NONE: not there.
+ * generation[i] belongs to pcs[i].  Any context.
+ */
+uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
+		    size_t nr);
+
+/* The same, added when missing.  DEPOT_NONE: full. */
+uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation,
+		   size_t nr);
+
+/* Does the node stand for exactly these addresses, whatever generation? */
+bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr);
+
+/* The site made for a node, 0: none yet.  Stored once, by site.c. */
+uint32_t depot_site(uint32_t node);
+void depot_set_site(uint32_t node, uint32_t site);
+
+uint32_t depot_nr_nodes(void);
+
+/* Copies all nodes into a new segment. */
+void depot_republish(void);
+
+/* In a forked child: nobody is adding any more. */
+void depot_fork_child(void);
+
+/* Tests only: forget everything. */
+void depot_destroy(void);
+
+#endif

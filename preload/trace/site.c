@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * site.c - counts at each call site.
+ *
+ * Owns:   the site table, the counters in the segment's site records.
+ * Layer:  trace.
+ * Locks:  a record's own lock word (SYS_RANK_SITE); site_lock (SYS_RANK_DEPOT) to
+ *         make a site.
+ *
+ * Record 0, "unknown", is counted from signal handlers too, so it has no lock and no
+ * cohorts: its counters are added to atomically.
+ *
+ * Readers take no lock.  Each counter is stored in one piece; frees are read
+ * before allocs and both only grow, so live objects are never negative.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "preload/segment.h"
+#include "preload/sys/sys.h"
+#include "preload/trace/depot.h"
+#include "preload/trace/site.h"
+
+#define MAX_WINDOW ((1U << TAG_WINDOW_BITS) - 2) /* a tag holds window + 1 */
+
+struct site {
+	uint32_t node;
+	uint32_t kinds;
+	uint64_t first_ns;
+};
+
+static struct site *sites;
+static uint32_t nr_sites, max_sites;
+static struct sys_lock site_lock;
+
+#define STORE(field, value)                                                    \
+	__atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+
+int site_init(uint32_t capacity)
+{
+	sites = sys_reserve(capacity * sizeof(*sites));
+	if (!sites)
+		return -ENOMEM;
+	max_sites = capacity;
+	nr_sites = 1; /* unknown */
+	return 0;
+}
+
+void site_destroy(void)
+{
+	sys_munmap(sites, max_sites * sizeof(*sites));
+	sites = NULL;
+	nr_sites = max_sites = 0;
+}
+
+/* ---- records ------------------------------------------------------------------ */
+
+/*
+ * The record to count in, or NULL: a forked child without a segment yet.  A child
+ * whose segment is smaller than its parent's counts what does not fit as unknown.
+ */
+static struct bs_abi_site *record_of(uint32_t *site)
+{
+	struct segment *seg = segment_self();
+
+	if (unlikely(!seg->header))
+		return NULL;
+	if (unlikely(*site >= seg->nr_sites))
+		*site = 0;
+	return &seg->sites[*site];
+}
+
+static void publish(uint32_t i)
+{
+	struct segment *seg = segment_self();
+	struct bs_abi_site *out;
+
+	if (!seg->header || i >= seg->nr_sites)
+		return;
+	out = &seg->sites[i];
+	if (!segment_claim_or_private(out, sizeof(*out)))
+		return;
+	out->node = sites[i].node;
+	out->kinds = sites[i].kinds;
+	out->first_ns = sites[i].first_ns;
+	__atomic_store_n(&seg->header->section[BS_SEC_SITES].count, i + 1,
+			 __ATOMIC_RELEASE);
+}
+
+void site_republish(void)
+{
+	uint32_t i, nr = site_nr();
+
+	for (i = 0; i < nr; i++)
+		publish(i);
+}
+
+static uint32_t capacity(void)
+{
+	struct segment *seg = segment_self();
+
+	return seg->header && seg->nr_sites < max_sites ?
+		       (uint32_t)seg->nr_sites :
+		       max_sites;
+}
+
+/* Filled, published and counted before its node names it. */
+static uint32_t make_site(uint32_t node)
+{
+	uint32_t i = nr_sites;
+
+	if (i >= capacity())
+		return 0;
+	sites[i].node = node;
+	sites[i].kinds = 0;
+	sites[i].first_ns = sys_now_coarse_ns();
+	__atomic_store_n(&nr_sites, i + 1, __ATOMIC_RELEASE);
+	publish(i);
+	depot_set_site(node, i);
+	return i;
+}
+
+uint32_t site_of_node(uint32_t node)
+{
+	uint32_t site = depot_site(node);
+
+	if (likely(site))
+		return site;
+	sys_lock(&site_lock, SYS_RANK_DEPOT);
+	site = depot_site(node);
+	if (!site)
+		site = make_site(node);
+	sys_unlock(&site_lock, SYS_RANK_DEPOT);
+	return site;
+}
+
+uint32_t site_node(uint32_t site)
+{
+	return sites[site].node;
+}
+
+uint32_t site_nr(void)
+{
+	return __atomic_load_n(&nr_sites, __ATOMIC_ACQUIRE);
+}
+
+void site_fork_child(void)
+{
+	site_lock.word = 0;
+}
+
+/* ---- cohorts -------------------------------------------------------------------- */
+
+uint32_t site_window(uint64_t now_ns)
+{
+	const struct segment *seg = segment_self();
+	uint64_t w;
+
+	if (unlikely(!seg->cohort_ns || now_ns < seg->created_ns))
+		return 0;
+	w = (now_ns - seg->created_ns) / seg->cohort_ns;
+	return w < MAX_WINDOW ? (uint32_t)w : MAX_WINDOW;
+}
+
+/* Neighbours are added in pairs.  seq is odd meanwhile. */
+static void merge_cohorts(struct bs_abi_site *s)
+{
+	uint32_t born = 0;
+	unsigned int c;
+
+	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	for (c = 0; c < BS_NR_COHORTS / 2; c++) {
+		STORE(s->cohort_live[c],
+		      s->cohort_live[2 * c] + s->cohort_live[2 * c + 1]);
+		if (s->cohort_born >> (2 * c) & 3)
+			born |= 1U << c;
+	}
+	for (; c < BS_NR_COHORTS; c++)
+		STORE(s->cohort_live[c], 0);
+	STORE(s->cohort_born, born);
+	STORE(s->cohort_shift, s->cohort_shift + 1);
+	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
+}
+
+void site_cohort_alloc(struct bs_abi_site *s, uint32_t window)
+{
+	uint32_t c;
+
+	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
+		merge_cohorts(s);
+	c = window >> s->cohort_shift;
+	STORE(s->cohort_live[c], s->cohort_live[c] + 1);
+	if (unlikely(!(s->cohort_born >> c & 1)))
+		STORE(s->cohort_born, s->cohort_born | 1U << c);
+}
+
+void site_cohort_free(struct bs_abi_site *s, uint32_t window, int nr)
+{
+	uint32_t c;
+
+	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
+		merge_cohorts(s);
+	c = window >> s->cohort_shift;
+	STORE(s->cohort_live[c], s->cohort_live[c] - (uint32_t)nr);
+}
+
+/* ---- counting --------------------------------------------------------------------- */
+
+/* Negative amounts belong on the other side of the books: see count_born(). */
+static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
+{
+	if (nr > 0)
+		__atomic_fetch_add(&s->frees, (uint64_t)nr, __ATOMIC_RELAXED);
+	else if (nr < 0)
+		__atomic_fetch_add(&s->allocs, (uint64_t)-nr, __ATOMIC_RELAXED);
+	if (bytes > 0)
+		__atomic_fetch_add(&s->bytes_freed, (uint64_t)bytes,
+				   __ATOMIC_RELAXED);
+	else if (bytes < 0)
+		__atomic_fetch_add(&s->bytes_allocated, (uint64_t)-bytes,
+				   __ATOMIC_RELAXED);
+}
+
+void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
+		      uint64_t now_ns, uint32_t kind)
+{
+	struct bs_abi_site *s;
+	struct sys_lock *lock;
+	uint64_t live;
+
+	if (unlikely(!(sites[site].kinds & kind)))
+		__atomic_fetch_or(&sites[site].kinds, kind, __ATOMIC_RELAXED);
+	s = record_of(&site);
+	if (unlikely(!s))
+		return;
+	if (unlikely(!site)) {
+		count_unknown(s, -(int64_t)bytes, -1);
+		STORE(s->last_ns, now_ns);
+		return;
+	}
+	lock = (struct sys_lock *)(void *)&s->lock;
+	sys_lock(lock, SYS_RANK_SITE);
+	STORE(s->allocs, s->allocs + 1);
+	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
+	live = s->bytes_allocated - s->bytes_freed;
+	if (live > s->peak_live_bytes)
+		STORE(s->peak_live_bytes, live);
+	if (s->last_ns != now_ns)
+		STORE(s->last_ns, now_ns);
+	if (unlikely(!(s->kinds & kind)))
+		STORE(s->kinds, s->kinds | kind);
+	site_cohort_alloc(s, window);
+	sys_unlock(lock, SYS_RANK_SITE);
+}
+
+void site_recount(uint32_t site, uint32_t window, uint64_t bytes)
+{
+	struct bs_abi_site *s = record_of(&site);
+
+	if (!s)
+		return;
+	STORE(s->allocs, s->allocs + 1);
+	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
+	STORE(s->peak_live_bytes, s->bytes_allocated);
+	if (site)
+		site_cohort_alloc(s, window);
+}
+
+/*
+ * A split makes one object more out of nothing: both sides of the books move
+ * forward, because readers rely on counters that never fall.
+ */
+static void count_born(struct bs_abi_site *s, uint32_t window, int64_t bytes,
+		       int nr)
+{
+	if (nr < 0) {
+		STORE(s->allocs, s->allocs + (uint64_t)-nr);
+		site_cohort_free(s, window, nr);
+	}
+	if (bytes < 0)
+		STORE(s->bytes_allocated, s->bytes_allocated + (uint64_t)-bytes);
+}
+
+void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr)
+{
+	struct bs_abi_site *s = record_of(&site);
+	struct sys_lock *lock;
+
+	if (unlikely(!s))
+		return;
+	if (unlikely(!site)) {
+		count_unknown(s, bytes, nr);
+		return;
+	}
+	lock = (struct sys_lock *)(void *)&s->lock;
+	sys_lock(lock, SYS_RANK_SITE);
+	count_born(s, window, bytes, nr);
+	if (nr > 0) {
+		STORE(s->frees, s->frees + (uint64_t)nr);
+		site_cohort_free(s, window, nr);
+	}
+	if (bytes > 0)
+		STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
+	sys_unlock(lock, SYS_RANK_SITE);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trace.c - from a new block to its call site.
+ *
+ * Owns:   the memo (stack -> site), tags, the check against the heap.
+ * Layer:  trace; the only part that preload/ and segment.c call.
+ * Locks:  none of its own; see depot.c and site.c.
+ *
+ * The way of an allocation: return addresses (unwind.c) -> hash -> memo.  The
+ * memo's answer is compared with the depot's chain, address by address.  On a miss
+ * the module table is brought up to date and the stack looked up, or added, with
+ * the generation of each address's module.
+ */
+#include "preload/trace/trace.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "preload/internal.h"
+#include "preload/segment.h"
+#include "preload/sys/sys.h"
+#include "preload/trace/depot.h"
+#include "preload/trace/site.h"
+#include "preload/trace/unwind.h"
+
+#define SLACK_MAX ((1U << TAG_SLACK_BITS) - 1)
+
+/* ---- memo ------------------------------------------------------------------------ */
+
+#define MEMO_SET_BITS 13
+#define MEMO_WAYS     4U
+
+/* Upper half: of the hash; lower half: site, 0 = free. */
+static uint64_t (*memo)[MEMO_WAYS];
+
+/* The epoch makes entries from before a dlclose unreachable. */
+static uint64_t hash_stack(const uintptr_t *pcs, size_t nr)
+{
+	uint64_t h = segment_epoch() * 0xd6e8feb86659fd93ULL + nr;
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		h = (h ^ pcs[i]) * 0x9e3779b97f4a7c15ULL;
+		h ^= h >> 32;
+	}
+	return h * 0xbf58476d1ce4e5b9ULL;
+}
+
+static uint64_t *memo_set(uint64_t hash)
+{
+	return memo[hash >> 8 & ((1U << MEMO_SET_BITS) - 1)];
+}
+
+/* 0: not there. */
+static uint32_t memo_find(uint64_t hash, const uintptr_t *pcs, size_t nr)
+{
+	uint64_t *set = memo_set(hash);
+	unsigned int i;
+
+	for (i = 0; i < MEMO_WAYS; i++) {
+		uint64_t word = __atomic_load_n(&set[i], __ATOMIC_ACQUIRE);
+		uint32_t site = (uint32_t)word;
+
+		if ((word ^ hash) >> 32 == 0 && site &&
+		    depot_matches(site_node(site), pcs, nr))
+			return site;
+	}
+	return 0;
+}
+
+static void memo_store(uint64_t hash, uint32_t site)
+{
+	uint64_t *set = memo_set(hash);
+	unsigned int i, way = hash & (MEMO_WAYS - 1);
+
+	for (i = 0; i < MEMO_WAYS; i++)
+		if (!(uint32_t)__atomic_load_n(&set[i], __ATOMIC_RELAXED))
+			way = i;
+	__atomic_store_n(&set[way], (hash & ~(uint64_t)UINT32_MAX) | site,
+			 __ATOMIC_RELEASE);
+}
+
+/* ---- the running stack --------------------------------------------------------------- */
+
+static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
+{
+	uint32_t generation[TRACE_MAX_FRAMES];
+	uint64_t hash = hash_stack(pcs, nr);
+	uint32_t site = memo_find(hash, pcs, nr), node;
+	size_t i;
+
+	if (likely(site))
+		return site;
+	if (refresh) {
+		segment_modules_check(pcs, nr);
+		hash = hash_stack(pcs, nr);
+	}
+	for (i = 0; i < nr; i++)
+		generation[i] = segment_generation(pcs[i] - 1);
+	node = depot_add(pcs, generation, nr);
+	site = node == DEPOT_NONE ? 0 : site_of_node(node);
+	if (site)
+		memo_store(hash, site);
+	else
+		mm_count(BS_VMSTAT_SITES_DROPPED, 1);
+	return site;
+}
+
+static uint32_t running_site(uint32_t *kind)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	enum unwind_end end;
+	size_t nr;
+
+	if (bs_tls.no_trace || unlikely(!memo))
+		return 0;
+	nr = unwind_stack(pcs, TRACE_MAX_FRAMES, &end);
+	mm_count(BS_VMSTAT_UNWINDS, 1);
+	if (unlikely(nr == 0)) {
+		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
+		return 0;
+	}
+	if (unlikely(end == UNWIND_ODD))
+		*kind |= BS_SITE_LIBC;
+	return site_of_stack(pcs, nr, true);
+}
+
+uint32_t trace_current_site(void)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	enum unwind_end end;
+	size_t nr;
+
+	if (bs_tls.no_trace || !memo)
+		return 0;
+	nr = unwind_stack_quick(pcs, TRACE_MAX_FRAMES, &end);
+	return nr ? site_of_stack(pcs, nr, false) : 0;
+}
+
+/* ---- tags -------------------------------------------------------------------------------- */
+
+/*
+ * A memalign far beyond the size has more slack than a tag holds; it then counts
+ * as that much larger, when it begins and when it ends.
+ */
+static uint32_t slack_of(size_t usable, size_t requested)
+{
+	size_t slack = usable > requested ? usable - requested : 0;
+
+	return slack < SLACK_MAX ? (uint32_t)slack : SLACK_MAX;
+}
+
+static uint64_t begin(uint32_t site, uint32_t kind, size_t usable,
+		      uint32_t slack)
+{
+	uint64_t now_ns = sys_now_coarse_ns();
+	uint32_t window = site_window(now_ns);
+
+	site_count_alloc(site, window, usable - slack, now_ns, kind);
+	return tag_make(site, slack, window + 1);
+}
+
+/* A forked child makes its own segment when it first allocates. */
+static inline void need_segment(void)
+{
+	if (unlikely(!__atomic_load_n(&segment_self()->ready,
+				      __ATOMIC_ACQUIRE)))
+		segment_child_publish();
+}
+
+void trace_alloc(struct mm_block *b, void *p, size_t requested)
+{
+	uint32_t kind = BS_SITE_OBJECT, site;
+	uint64_t tag;
+
+	(void)p;
+	if (!b->tag)
+		return;
+	need_segment();
+	site = running_site(&kind);
+	tag = begin(site, kind, b->usable, slack_of(b->usable, requested));
+	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+}
+
+void trace_atomic_alloc(struct mm_block *b, void *p, size_t requested)
+{
+	uint64_t tag;
+
+	(void)p;
+	if (!b->tag || !memo)
+		return;
+	tag = begin(0, BS_SITE_OBJECT, b->usable,
+		    slack_of(b->usable, requested));
+	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+}
+
+bool trace_free(struct mm_block *b)
+{
+	uint64_t tag;
+
+	if (!b->tag)
+		return true;
+	tag = __atomic_exchange_n(b->tag, 0, __ATOMIC_ACQ_REL);
+	if (unlikely(!tag))
+		return false;
+	site_count_free(tag_site(tag), tag_window(tag) - 1,
+			(int64_t)(b->usable - tag_slack(tag)), 1);
+	return true;
+}
+
+uint64_t trace_map_tag(size_t bytes)
+{
+	uint32_t kind = BS_SITE_MMAP, site;
+
+	need_segment();
+	site = running_site(&kind);
+	return begin(site, kind, bytes, 0);
+}
+
+void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
+{
+	unwind_memory_gone();
+	if (tag)
+		site_count_free(tag_site(tag), tag_window(tag) - 1, bytes,
+				nr_objects);
+}
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+void trace_init(void)
+{
+	struct segment *seg = segment_self();
+
+	if (unwind_init() || depot_init(SEGMENT_NR_NODES) ||
+	    site_init(SEGMENT_NR_SITES)) {
+		sys_say("no memory for call sites: trace=off");
+		return;
+	}
+	memo = sys_reserve(sizeof(*memo) << MEMO_SET_BITS);
+	if (seg->header) {
+		depot_republish();
+		site_republish();
+	}
+}
+
+void trace_destroy(void)
+{
+	if (memo)
+		sys_munmap(memo, sizeof(*memo) << MEMO_SET_BITS);
+	memo = NULL;
+	depot_destroy();
+	site_destroy();
+}
+
+void trace_load_unwinder(void *caller_pc)
+{
+	if (segment_is_loader((uintptr_t)caller_pc))
+		return;
+	unwind_load();
+	bs_unwinder_wanted = false;
+}
+
+void trace_fork_child(bool raw)
+{
+	(void)raw;
+	depot_fork_child();
+	site_fork_child();
+	unwind_fork_child();
+}
+
+/* ---- against the heap ---------------------------------------------------------------------- */
+
+static void count_live(void *arg, uint64_t tag, uint64_t requested_bytes)
+{
+	(void)arg;
+	site_recount(tag_site(tag), tag_window(tag) - 1, requested_bytes);
+}
+
+void trace_republish(void)
+{
+	char why[64];
+
+	if (!memo)
+		return;
+	depot_republish();
+	site_republish();
+	/* Broken books are told at the next verify; here they only miscount. */
+	mm_verify(why, sizeof(why), count_live, NULL);
+}
+
+struct live {
+	uint64_t objects, bytes;
+};
+
+static void add_live(void *arg, uint64_t tag, uint64_t requested_bytes)
+{
+	struct live *live = arg;
+
+	live[tag_site(tag)].objects++;
+	live[tag_site(tag)].bytes += requested_bytes;
+}
+
+static int compare(const struct live *live, char *why, size_t len)
+{
+	const struct segment *seg = segment_self();
+	uint32_t i;
+
+	for (i = 0; i < site_nr(); i++) {
+		const struct bs_abi_site *s = &seg->sites[i];
+		uint64_t objects = s->allocs - s->frees;
+		uint64_t bytes = s->bytes_allocated - s->bytes_freed;
+
+		if (objects == live[i].objects && bytes == live[i].bytes)
+			continue;
+		sys_format(why, len,
+			   "site %u: %lu objects, %lu bytes counted; "
+			   "%lu objects, %lu bytes found",
+			   i, objects, bytes, live[i].objects, live[i].bytes);
+		return -EUCLEAN;
+	}
+	return 0;
+}
+
+int trace_verify(char *why, size_t len)
+{
+	size_t bytes = sizeof(struct live) << TAG_SITE_BITS;
+	struct live *live;
+	int ret;
+
+	if (!memo || !segment_self()->header)
+		return 0;
+	live = sys_reserve(bytes);
+	if (!live)
+		return -ENOMEM;
+	ret = mm_verify(why, len, add_live, live);
+	if (!ret)
+		ret = compare(live, why, len);
+	sys_munmap(live, bytes);
+	return ret;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unwind.h - return addresses of the running thread.
+ *
+ * Layer:  trace; above cfi.  Locks: none.
+ *
+ * Two unwinders.  The first walks ordinary frames itself: one rule per return
+ * address, learnt once from .eh_frame, kept in a shared table.  It takes no lock,
+ * allocates nothing, and reads the stack only where it knows that memory is
+ * readable, so hand-made stacks, JIT frames and wrong unwind tables end a walk but
+ * never the program.  The second is libunwind, for a stack with an odd frame; it
+ * is loaded when the first such frame was met.
+ */
+#ifndef BS_TRACE_UNWIND_H
+#define BS_TRACE_UNWIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a walk ended. */
+enum unwind_end {
+	UNWIND_WHOLE, /* the outermost frame was reached */
+	UNWIND_FULL,  /* more frames than fit */
+	UNWIND_LOST,  /* no way on: no unwind information, unreadable stack */
+	UNWIND_ODD,   /* an odd frame, and libunwind not there (yet) */
+};
+
+/* 0, or -ENOMEM: then every walk finds nothing. */
+int unwind_init(void);
+
+/*
+ * Return addresses of the caller's stack, innermost first; leading frames inside
+ * the library itself are left out.  A frame that a signal interrupted is given as
+ * its address + 1, so that pc - 1 names the instruction for every entry.
+ * Context: inside, no lock held (libunwind may be called).
+ */
+size_t unwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end);
+
+/* The same with the first unwinder alone. Any context, any lock held. */
+size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end);
+
+/* Frames inside [start, end) are the library's own. */
+void unwind_set_self(uintptr_t start, uintptr_t end);
+
+/* Memory was unmapped: what was known to be readable has to be asked again. */
+void unwind_memory_gone(void);
+
+/* Code was unloaded: rules die. */
+void unwind_set_epoch(uint64_t epoch);
+
+/* Loads libunwind.  Outside (depth 0).  See trace_load_unwinder(). */
+void unwind_load(void);
+
+/* In a forked child: gives libunwind up if another thread was inside it. */
+void unwind_fork_child(void);
+
+#endif
