@@ -173,6 +173,11 @@ static void take(struct sys_lock *l)
 		sys_lock_slow(l);
 }
 
+static void take_spin(struct sys_lock *l)
+{
+	sys_spin_slow(l);
+}
+
 static void drop(struct sys_lock *l)
 {
 	if (__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2)
@@ -214,7 +219,7 @@ void mm_fork_prepare(void)
 {
 	take(&mm.chain_lock);
 	take(&mm.vm_lock);
-	for_each_lock(take, true);
+	for_each_lock(take_spin, true);
 	for_each_lock(take, false);
 	for_each_zone_lock(take);
 }

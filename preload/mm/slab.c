@@ -360,9 +360,11 @@ static struct array_cache *new_array_cache(struct kmem_cache *cachep,
 /* Lock this CPU's array, or the next that is not taken.  NULL: no memory. */
 static inline struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 {
-	unsigned int slot = sys_getcpu() % mm.nr_slots, i = 0;
+	unsigned int slot = sys_getcpu(), i = 0;
 	struct array_cache *ac;
 
+	if (unlikely(slot >= mm.nr_slots))
+		slot %= mm.nr_slots;
 	for (;;) {
 		ac = __atomic_load_n(&cachep->array[slot], __ATOMIC_ACQUIRE);
 		if (unlikely(!ac)) {
@@ -376,7 +378,7 @@ static inline struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 			break;
 		slot = slot + 1 == mm.nr_slots ? 0 : slot + 1;
 	}
-	sys_lock(&ac->lock, SYS_RANK_CPU);
+	sys_spin_lock(&ac->lock, SYS_RANK_CPU);
 	return ac;
 }
 
@@ -439,7 +441,7 @@ static void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac)
 	void *objp;
 
 	while (!cache_refill(cachep, ac)) {
-		sys_unlock(&ac->lock, SYS_RANK_CPU);
+		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		cache_reap(sys_now_coarse_ns());
 		if (!cache_grow(cachep))
 			return NULL;
@@ -451,7 +453,7 @@ static void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac)
 	}
 	objp = ac->entry[--ac->avail];
 	ac->touched = 1;
-	sys_unlock(&ac->lock, SYS_RANK_CPU);
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	return objp;
 }
 
@@ -466,7 +468,7 @@ void *kmem_cache_alloc(struct kmem_cache *cachep)
 		return cache_alloc_slow(cachep, ac);
 	objp = ac->entry[--ac->avail];
 	ac->touched = 1;
-	sys_unlock(&ac->lock, SYS_RANK_CPU);
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	return objp;
 }
 
@@ -548,7 +550,7 @@ int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 		return 0;
 	}
 	if (unlikely(ac->avail && ac->entry[ac->avail - 1] == objp)) {
-		sys_unlock(&ac->lock, SYS_RANK_CPU);
+		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		return -EALREADY;
 	}
 	if (unlikely(ac->avail >= ac->limit)) {
@@ -557,7 +559,7 @@ int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 	}
 	ac->entry[ac->avail++] = objp;
 	ac->touched = 1;
-	sys_unlock(&ac->lock, SYS_RANK_CPU);
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	if (unlikely(flushed)) {
 		destroy_slabs(cachep, chain);
 		cache_reap(sys_now_coarse_ns());
@@ -581,7 +583,7 @@ static void reap_array(struct kmem_cache *cachep, struct array_cache *ac,
 		chain = flush_array(cachep, ac, nr);
 	else
 		ac->touched = 0;
-	sys_unlock(&ac->lock, SYS_RANK_CPU);
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	destroy_slabs(cachep, chain);
 }
 

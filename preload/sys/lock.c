@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "preload/sys/arch.h"
 #include "preload/sys/sys.h"
@@ -33,6 +34,26 @@ void sys_lock_slow(struct sys_lock *l)
 	while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0)
 		arch_syscall(SYS_futex, (long)&l->word, FUTEX_WAIT_PRIVATE, 2,
 			     0, 0, 0);
+}
+
+void sys_spin_slow(struct sys_lock *l)
+{
+	const struct timespec moment = { 0, 20000 };
+	uint32_t seen;
+	int i;
+
+	for (;;) {
+		for (i = 0; i < SPINS; i++) {
+			seen = 0;
+			if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == 0 &&
+			    __atomic_compare_exchange_n(&l->word, &seen, 1,
+							false, __ATOMIC_ACQUIRE,
+							__ATOMIC_RELAXED))
+				return;
+			arch_relax();
+		}
+		arch_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
+	}
 }
 
 void sys_lock_wake(struct sys_lock *l)

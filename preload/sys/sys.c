@@ -149,9 +149,9 @@ pid_t sys_gettid(void)
 	return (pid_t)call3(SYS_gettid, 0, 0, 0);
 }
 
-unsigned int sys_getcpu(void)
+unsigned int sys_getcpu_slow(void)
 {
-	int cpu = sched_getcpu(); /* rseq or vdso; no system call, no lock */
+	int cpu = sched_getcpu(); /* vdso: no system call, no lock */
 
 	return cpu < 0 ? 0 : (unsigned int)cpu;
 }
