@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dl.c - dlopen and dlmopen without RTLD_DEEPBIND.
+ * dl.c - dlopen and dlmopen without RTLD_DEEPBIND; dlclose.
  *
  * Owns:   the flag.  A library opened with it would look names up in its own
  *         dependencies first, find libc's malloc there, and hand its blocks to
@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 
 #include "preload/internal.h"
+#include "preload/segment.h"
 
 void *bs_real_dlopen(int *flags) BS_HIDDEN;
 void *bs_real_dlmopen(int *flags) BS_HIDDEN;
@@ -54,4 +55,21 @@ void *bs_real_dlmopen(int *flags)
 
 	*flags &= ~RTLD_DEEPBIND;
 	return next(&real, "dlmopen");
+}
+
+/*
+ * Afterwards the addresses are free for another library: call sites must not be
+ * taken for the old one's.
+ */
+BS_EXPORT int dlclose(void *handle)
+{
+	static void *real;
+	int (*fn)(void *) = (int (*)(void *))next(&real, "dlclose");
+	int ret = fn(handle);
+
+	if (bs_enter()) {
+		segment_modules();
+		bs_leave();
+	}
+	return ret;
 }

@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "preload/internal.h"
+#include "preload/segment.h"
 
 /*
  * A handler interrupted this thread inside the allocator and forks.  We may
@@ -34,6 +35,7 @@ static void prepare(void)
 	if (fork_nested)
 		return;
 	bs_tls.depth = 1;
+	segment_fork_prepare();
 	mm_fork_prepare();
 }
 
@@ -42,6 +44,7 @@ static void parent(void)
 	if (fork_nested)
 		return;
 	mm_fork_parent();
+	segment_fork_parent();
 	bs_leave();
 }
 

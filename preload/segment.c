@@ -234,10 +234,24 @@ static uint64_t child_nonce(uint64_t parent)
 	return h ^ h >> 31;
 }
 
-static void fill_header(struct bs_abi_header *h, bool may_open)
+/* What the kernel says about us; a sandboxed child does not ask. */
+static void fill_identity(struct bs_abi_header *h)
 {
 	struct timespec real = { 0 };
 
+	h->start_ticks = segment_start_ticks("/proc/self/stat");
+	h->pidns_inode = pidns_inode();
+	h->ppid = (int32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+	h->uid = (uint32_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+	clock_gettime(CLOCK_REALTIME, &real); /* vdso */
+	h->created_realtime_ns = (uint64_t)real.tv_sec * 1000000000ULL +
+				 (uint64_t)real.tv_nsec;
+	sys_call(SYS_prctl, PR_GET_NAME, (long)h->comm, 0, 0, 0, 0);
+	read_cmdline(h->cmdline, sizeof(h->cmdline));
+}
+
+static void fill_header(struct bs_abi_header *h)
+{
 	h->version = BS_ABI_VERSION;
 	h->compat = BS_ABI_COMPAT;
 	h->header_bytes = sizeof(*h);
@@ -245,20 +259,10 @@ static void fill_header(struct bs_abi_header *h, bool may_open)
 	h->page_bytes = BS_ABI_PAGE_BYTES;
 	h->state = BS_STATE_RUNNING;
 	h->pid = sys_getpid();
-	h->ppid = (int32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
-	if (may_open) {
-		h->start_ticks = segment_start_ticks("/proc/self/stat");
-		h->pidns_inode = pidns_inode();
-		read_cmdline(h->cmdline, sizeof(h->cmdline));
-	}
 	h->nonce = self.nonce;
 	h->parent_nonce = self.parent_nonce;
-	h->uid = (uint32_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 	h->nr_cpus = mm.nr_slots;
 	h->created_ns = self.created_ns;
-	clock_gettime(CLOCK_REALTIME, &real); /* vdso */
-	h->created_realtime_ns = (uint64_t)real.tv_sec * 1000000000ULL +
-				 (uint64_t)real.tv_nsec;
 	h->trace_mode = bs_options.trace_mode;
 	h->nr_zones = mm.nr_zones;
 	h->leak_window_ns = bs_options.leak_window_ns ?
@@ -266,7 +270,6 @@ static void fill_header(struct bs_abi_header *h, bool may_open)
 				    DEFAULT_LEAK_WINDOW_NS;
 	h->cohort_ns = h->leak_window_ns;
 	h->arena_base = (uint64_t)mm.base;
-	sys_call(SYS_prctl, PR_GET_NAME, (long)h->comm, 0, 0, 0, 0);
 	sys_format(h->exe, sizeof(h->exe), "%s", self.exe);
 	sys_format(h->options, sizeof(h->options), "%s", bs_options.text);
 }
@@ -587,9 +590,11 @@ static int make_segment(bool may_open)
 	int ret = -EPERM;
 
 	memset(&h, 0, sizeof(h));
-	fill_header(&h, may_open);
-	if (may_open)
+	fill_header(&h);
+	if (may_open) {
+		fill_identity(&h);
 		ret = make_published(&h);
+	}
 	if (ret && make_private_tables(&h))
 		return -ENOMEM; /* not even that: nothing is counted */
 	memcpy(self.base, &h, sizeof(h)); /* magic is still 0 */

@@ -37,7 +37,7 @@ struct entry_points {
 };
 
 static struct entry_points unw;
-static bool loaded, given_up;
+static bool loading, loaded, given_up;
 static uint32_t nr_inside; /* threads in libunwind */
 
 /* libunwind's own access_mem, for callers that are not us. */
@@ -104,6 +104,8 @@ void unwind_load(void)
 	unw_accessors_t *acc;
 	void *handle;
 
+	if (__atomic_exchange_n(&loading, true, __ATOMIC_ACQ_REL))
+		return;
 	bs_tls.no_trace++;
 	handle = dlopen(BS_LIBUNWIND_SONAME, RTLD_NOW | RTLD_LOCAL);
 	if (!handle || !find_entry_points(handle))

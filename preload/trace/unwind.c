@@ -243,7 +243,8 @@ static inline bool is_self(uintptr_t pc)
 	return pc - self_start < self_end - self_start;
 }
 
-static inline bool step_frame(struct regs *r, struct cfi_rule rule)
+static inline __attribute__((always_inline)) bool
+step_frame(struct regs *r, struct cfi_rule rule)
 {
 	uintptr_t cfa, fp = r->fp, pc;
 
@@ -386,7 +387,10 @@ size_t unwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end)
 	if (likely(*end != UNWIND_ODD))
 		return nr;
 	if (!libunwind_loaded()) {
-		bs_unwinder_wanted = !bs_sandboxed && libunwind_possible();
+		if (!bs_sandboxed && libunwind_possible()) {
+			bs_unwinder_wanted = true;
+			bs_wipe->client[BS_CLIENT_READY] = 0; /* slow way in */
+		}
 		return nr;
 	}
 	nr_slow = libunwind_stack(pcs, max, end);
