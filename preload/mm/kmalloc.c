@@ -182,11 +182,12 @@ static int lookup_arena(const void *p, struct mm_block *b)
 
 int mm_lookup(const void *p, struct mm_block *b)
 {
+	int err;
+
 	if (likely(mm_in_arena(p)))
 		return lookup_arena(p, b);
-	if (vmalloc_lookup(p, b) == 0 || atomic_lookup(p, b) == 0)
-		return 0;
-	return -ENOENT;
+	err = vmalloc_lookup(p, b);
+	return err == -ENOENT ? atomic_lookup(p, b) : err;
 }
 
 int mm_free(void *p, const struct mm_block *b)

@@ -148,7 +148,7 @@ void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
 	__atomic_store_n(&ev->number, 0, __ATOMIC_SEQ_CST);
 	ev->time_ns = sys_now_ns();
 	ev->type = type;
-	ev->tid = (uint32_t)sys_gettid();
+	ev->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
 	ev->site = site;
 	ev->order = order;
 	ev->gfp = gfp;

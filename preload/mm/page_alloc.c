@@ -18,7 +18,7 @@
 
 /* Smallest free block that is given back by decay: 64 KiB. */
 #define REPORT_MIN_ORDER 4
-/* Dirty free memory beyond this is given back without waiting for decay. */
+/* Dirty free memory beyond this waits for an eighth of the decay time only. */
 #define REPORT_NOW_PAGES ((8UL << 20) >> PAGE_SHIFT)
 
 /* Fallback order of migrate types, the kernel's table. */
@@ -464,6 +464,19 @@ static void clear_kinds(uint64_t pfn, uint64_t nr_pages, enum bs_use use)
 		pfn_to_page(pfn + i)->kind = PK_TAIL;
 }
 
+/* A scan of the free lists pays only now and then, however much is freed. */
+static void report_if_due(struct zone *zone, uint64_t now_ns)
+{
+	uint64_t decay_ns = mm.config.decay_ns;
+	uint64_t since_ns = now_ns - zone->last_report_ns;
+
+	if (since_ns > decay_ns / 4)
+		zone_report(zone, now_ns, decay_ns);
+	else if (zone->dirty_free_pages > REPORT_NOW_PAGES &&
+		 since_ns > decay_ns / 16)
+		zone_report(zone, now_ns, decay_ns / 8);
+}
+
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 		     bool zero)
 {
@@ -480,10 +493,7 @@ void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 	}
 	free_range_locked(zone, pfn, nr_pages, zero, now_ns);
 	pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
-	if (zone->dirty_free_pages > REPORT_NOW_PAGES)
-		zone_report(zone, now_ns, mm.config.decay_ns / 8);
-	else if (now_ns - zone->last_report_ns > mm.config.decay_ns / 4)
-		zone_report(zone, now_ns, mm.config.decay_ns);
+	report_if_due(zone, now_ns);
 	zone_unlock(zone);
 }
 

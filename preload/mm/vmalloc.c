@@ -215,11 +215,15 @@ int vmalloc_lookup(const void *p, struct mm_block *b)
 	struct vm_struct *area;
 	int err = -ENOENT;
 
-	if ((uint64_t)p & (PAGE_SIZE - 1))
-		return err;
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
-	area = area_at(p);
-	if (area) {
+	area = vm_find((uint64_t)p);
+	if (!area || area->addr > (uint64_t)p || !(area->flags & BS_AREA_ALLOC)) {
+		err = -ENOENT;
+	} else if (area->flags & BS_AREA_LAZY) {
+		err = -EALREADY;
+	} else if (area->addr != (uint64_t)p) {
+		err = -EINVAL;
+	} else {
 		b->kind = MM_VMALLOC;
 		b->usable = ALIGN_UP(area->requested_bytes, PAGE_SIZE);
 		b->tag = mm.config.tags ? &area->tag : NULL;
