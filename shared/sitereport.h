@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sitereport.h - call sites and leaks as text and as JSON.
+ *
+ * Owns:   the form of `sites`, `leaks` and of a backtrace, wherever they are
+ *         shown: by the daemon (with history) or from a saved segment (without).
+ * Layer:  shared; on snapshot, symbols, json.
+ * Locks:  none.
+ */
+#ifndef BS_SHARED_SITEREPORT_H
+#define BS_SHARED_SITEREPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/json.h"
+#include "shared/snapshot.h"
+#include "shared/symbols.h"
+
+#define BS_STACK_MAX 128 /* frames of a stack that are shown */
+
+enum bs_verdict {
+	BS_VERDICT_NONE,
+	BS_VERDICT_SUSPECT, /* floor rose in three consecutive windows */
+	BS_VERDICT_STOPPED, /* was a leak, grows no longer */
+	BS_VERDICT_LEAK,
+};
+
+/* "none", "suspect", "stopped", "leak" */
+const char *bs_verdict_name(enum bs_verdict verdict);
+
+/* What only a watcher knows of a site: see docs/leaks.md. */
+struct bs_site_history {
+	enum bs_verdict verdict;
+	uint32_t windows; /* closed windows seen; 0: nothing known */
+	bool has_thirds;  /* enough windows for floor_bytes[] */
+	uint64_t floor_bytes[3]; /* lowest live bytes in each third */
+	uint64_t newest_bytes;	 /* floor of the newest window */
+	uint32_t survivor_cohorts; /* of alloc_cohorts, with survivors */
+	uint32_t alloc_cohorts;	   /* cohorts in which the site allocated */
+	uint32_t windows_per_cohort;
+	double allocs_per_window;
+	double growth_bytes_per_s;
+};
+
+enum bs_site_sort {
+	BS_SORT_LIVE,	/* live bytes */
+	BS_SORT_GROWTH, /* bytes per second */
+	BS_SORT_ALLOCS,
+	BS_SORT_BYTES, /* bytes allocated since the start */
+};
+
+struct bs_sitereport {
+	const struct bs_snapshot *snapshot; /* SITES, NODES, MODULES */
+	struct bs_symbolizer *symbolizer;   /* NULL: addresses only */
+	const struct bs_site_history *history; /* by site number, or NULL */
+	uint64_t nr_history;
+	enum bs_site_sort sort;
+	uint64_t limit;	    /* most sites shown, 0: all */
+	uint64_t min_bytes; /* sites with fewer live bytes are left out */
+	uint32_t only_site; /* 0: all */
+	bool leaks;	    /* leaks, not sites */
+	bool all;	    /* with leaks: suspects and stopped ones, too */
+};
+
+/* "live", "growth", "allocs", "bytes" -> sort; false: unknown. */
+bool bs_site_sort_parse(const char *name, enum bs_site_sort *sort);
+
+void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r);
+/* One line, with its newline. */
+void bs_sitereport_json(struct bs_buf *out, const struct bs_sitereport *r);
+
+/* The stack of a site: indented lines "  #0 function file:line (module+0xoff)" */
+void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
+			struct bs_symbolizer *sym, uint64_t site);
+/* The value of a key "stack": an array of frames. */
+void bs_site_stack_json(struct bs_json *json, const char *key,
+			const struct bs_snapshot *s,
+			struct bs_symbolizer *sym, uint64_t site);
+/* For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...". */
+void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
+			struct bs_symbolizer *sym, uint64_t site,
+			size_t max_frames);
+/* The three numbers of a verdict in words, one line without newline. */
+void bs_site_history_text(struct bs_buf *out, const struct bs_site_history *h);
+
+/* The numbers of the sites with most live bytes, descending. Returns how many. */
+size_t bs_sites_top(const struct bs_snapshot *s, uint64_t *sites, size_t max);
+
+#endif
