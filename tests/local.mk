@@ -52,3 +52,6 @@ tests_plugin_leak_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 endif
 endif
 endif
+
+include $(top_srcdir)/tests/behaviour/local.mk
+include $(top_srcdir)/tests/unit/daemon.mk

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * events.c - the event ring, and lines that are written exactly once.
+ *
+ * Owns:   which events of a target are logged already, and how that is known
+ *         after kill -9.
+ * Layer:  daemon.
+ * Locks:  none.
+ *
+ * Exactly once.  Before lines are written the journal says which (kind and
+ * numbers), into which log file and from which offset on; afterwards it says
+ * that it is done.  A daemon that finds the announcement alone looks behind the
+ * offset for the ids.  When the log is no file (stderr) such lines are written
+ * again.
+ */
+#include "daemon/daemon.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/fragindex.h"
+#include "shared/sitereport.h"
+
+#define EVENTS_A_JOB	  256U
+#define EVENT_PATIENCE_NS UINT64_C(2000000000) /* a writer may be preempted */
+#define EVENT_FRAMES_MAX  48U
+
+/* ---- once --------------------------------------------------------------------------- */
+
+static void once_prefix(const struct bs_tracked *t, char kind, char *text,
+			size_t len)
+{
+	snprintf(text, len, "%d-%04x.%c", t->target.pid,
+		 (unsigned int)(t->target.nonce & 0xffff), kind);
+}
+
+void bs_once_id(struct bs_tracked *t, char kind, uint64_t number)
+{
+	char prefix[48], id[80];
+
+	once_prefix(t, kind, prefix, sizeof(prefix));
+	snprintf(id, sizeof(id), "%s%llu", prefix, (unsigned long long)number);
+	bs_line_str(t->daemon->log, "id", id);
+}
+
+void bs_once_flush(struct bs_tracked *t, char kind, uint64_t from, uint64_t to)
+{
+	struct bs_log *log = t->daemon->log;
+	struct bs_once once = { .kind = (uint32_t)kind, .from = from,
+				.to = to };
+
+	bs_log_position(log, bs_log_pending_bytes(log), &once.log_ino,
+			&once.log_offset);
+	bs_history_announce(&t->history, &once);
+	bs_log_flush(log);
+	if (kind == 'b')
+		t->history.stats.started_logged = 1;
+	if (kind == 'f')
+		t->history.stats.final_logged = 1;
+	if (kind == 'e')
+		t->history.stats.last_event = to;
+	if (kind == 'b' || kind == 'f' || kind == 'e')
+		bs_history_keep_stats(&t->history);
+	bs_history_confirm(&t->history);
+}
+
+static void once_was_written(struct bs_tracked *t, char kind, uint64_t number)
+{
+	struct bs_history *h = &t->history;
+
+	switch (kind) {
+	case 'b':
+		h->stats.started_logged = 1;
+		break;
+	case 'f':
+		h->stats.final_logged = 1;
+		break;
+	case 'e':
+		h->stats.last_event = number;
+		break;
+	default:
+		if (number >= h->nr_sites)
+			break;
+		h->sites[number].logged |= kind == 'l' ? BS_LOGGED_LEAK :
+					   kind == 's' ? BS_LOGGED_SUSPECT :
+							 BS_LOGGED_STOPPED;
+		bs_history_keep_site(h, number);
+	}
+	bs_history_keep_stats(h);
+}
+
+void bs_once_recover(struct bs_tracked *t)
+{
+	struct bs_once once = t->history.once;
+	char prefix[48];
+	uint64_t found;
+
+	if (!once.kind)
+		return;
+	once_prefix(t, (char)once.kind, prefix, sizeof(prefix));
+	found = bs_log_find_id(t->daemon->log, once.log_ino, once.log_offset,
+			       prefix, once.from, once.to);
+	if (found)
+		once_was_written(t, (char)once.kind, found);
+	bs_history_confirm(&t->history);
+}
+
+/* ---- events ---------------------------------------------------------------------------- */
+
+struct event_job {
+	struct bs_job job;
+	struct bs_tracked *t;
+	char path[PATH_MAX];
+	uint64_t lost; /* overwritten in front of the first */
+	uint64_t last; /* number up to which this job tells all */
+	size_t nr;
+	struct bs_abi_event events[EVENTS_A_JOB];
+	char *stacks[EVENTS_A_JOB];
+};
+
+static const char *event_name(uint32_t type, char *text, size_t len)
+{
+	static const struct {
+		uint32_t type;
+		const char *name;
+	} names[] = {
+#define X(name, nr, text) { nr, #name },
+		BS_EVENT_TABLE(X)
+#undef X
+	};
+	size_t at;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (names[i].type != type)
+			continue;
+		for (at = 0; names[i].name[at] && at + 1 < len; at++)
+			text[at] = (char)tolower(
+				(unsigned char)names[i].name[at]);
+		text[at] = '\0';
+		return text;
+	}
+	snprintf(text, len, "event_%u", type);
+	return text;
+}
+
+static const char *event_text(uint32_t type)
+{
+	switch (type) {
+#define X(name, nr, text)                                                      \
+	case nr:                                                               \
+		return text;
+		BS_EVENT_TABLE(X)
+#undef X
+	default:
+		return "unknown event";
+	}
+}
+
+static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
+		       const char *stack)
+{
+	struct bs_log *log = t->daemon->log;
+	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+	uint64_t n[BS_NR_ORDERS];
+	char name[32];
+
+	for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
+		n[o] = e->nr_free[o];
+	bs_line_begin(log, event_name(e->type, name, sizeof(name)),
+		      t->target.pid);
+	bs_line_str(log, "comm", t->target.comm);
+	bs_once_id(t, 'e', e->number);
+	bs_line_str(log, "text", event_text(e->type));
+	bs_line_double(log, "at_s",
+		       ((double)e->time_ns - (double)t->history.created_ns) /
+			       1e9,
+		       3);
+	bs_line_u64(log, "tid", e->tid);
+	if (e->zone < bs_snapshot_nr_zones(s))
+		bs_line_str(log, "zone", bs_snapshot_zone(s, e->zone)->name);
+	bs_line_u64(log, "order", e->order);
+	bs_line_u64(log, "gfp", e->gfp);
+	bs_line_u64(log, "bytes", e->bytes);
+	if (e->addr) {
+		char addr[24];
+
+		snprintf(addr, sizeof(addr), "0x%llx",
+			 (unsigned long long)e->addr);
+		bs_line_str(log, "addr", addr);
+	}
+	bs_line_u64(log, "free_pages", e->free_pages);
+	bs_line_u64s(log, "free", n, BS_NR_ORDERS);
+	bs_line_u64(log, "site", e->site);
+	if (stack)
+		bs_line_str(log, "stack", stack);
+	bs_line_end(log);
+}
+
+static void event_run(struct bs_job *job, struct bs_symbolizer *sym)
+{
+	struct event_job *j = (struct event_job *)job;
+	struct bs_snapshot *s;
+	char err[256];
+
+	s = bs_snapshot_read_sections(
+		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
+		sizeof(err));
+	if (!s)
+		return;
+	for (size_t i = 0; i < j->nr; i++) {
+		struct bs_buf stack = BS_BUF_INIT;
+
+		if (!j->events[i].site ||
+		    j->events[i].site >= bs_snapshot_nr_sites(s))
+			continue;
+		bs_site_stack_line(&stack, s, sym, j->events[i].site,
+				   EVENT_FRAMES_MAX);
+		j->stacks[i] = stack.data;
+	}
+	bs_snapshot_free(s);
+}
+
+static void event_write(struct bs_tracked *t, struct event_job *j)
+{
+	struct bs_log *log = t->daemon->log;
+	uint64_t from = t->history.stats.last_event + 1;
+
+	for (size_t i = 0; i < j->nr; i++)
+		event_line(t, &j->events[i], j->stacks[i]);
+	if (j->lost) {
+		t->history.stats.lost_events += j->lost;
+		bs_line_begin(log, "events_lost", t->target.pid);
+		bs_line_str(log, "comm", t->target.comm);
+		bs_once_id(t, 'e', j->last);
+		bs_line_u64(log, "lost", j->lost);
+		bs_line_u64(log, "lost_total", t->history.stats.lost_events);
+		bs_line_end(log);
+	}
+	bs_once_flush(t, 'e', from, j->last);
+}
+
+static void event_done(struct bs_job *job, bool cancelled)
+{
+	struct event_job *j = (struct event_job *)job;
+	struct bs_tracked *t = j->t;
+
+	if (!cancelled)
+		event_write(t, j);
+	for (size_t i = 0; i < j->nr; i++)
+		free(j->stacks[i]);
+	t->nr_jobs--;
+	t->events_queued = false;
+	if (!cancelled && t->phase == BS_PHASE_ENDED)
+		bs_final_advance(t);
+	free(j);
+}
+
+/*
+ * Takes the events that follow what was logged, in order.  A number that is
+ * missing though the ring should still have it is being written: wait for it,
+ * but not for ever.
+ */
+static void take_events(struct bs_tracked *t, const struct bs_snapshot *s,
+			struct event_job *j, bool at_end)
+{
+	const struct bs_abi_section *sec =
+		&bs_snapshot_header(s)->section[BS_SEC_EVENTS];
+	uint64_t last = t->history.stats.last_event;
+	uint64_t nr = bs_snapshot_nr_events(s), count = sec->count;
+	uint64_t now = bs_now_ns();
+
+	for (uint64_t i = 0; i < nr && j->nr < EVENTS_A_JOB; i++) {
+		const struct bs_abi_event *e = bs_snapshot_event(s, i);
+		uint64_t missing;
+
+		if (e->number <= last || e->number > count + sec->capacity)
+			continue;
+		missing = e->number - last - 1;
+		if (missing && !at_end &&
+		    last + 1 + sec->capacity > count) {
+			if (!t->event_gap_ns)
+				t->event_gap_ns = now;
+			if (now - t->event_gap_ns < EVENT_PATIENCE_NS)
+				break;
+		}
+		t->event_gap_ns = 0;
+		j->lost += missing;
+		last = e->number;
+		j->events[j->nr++] = *e;
+	}
+	/* At the end those that were begun and never written are lost, too. */
+	if (at_end && j->nr < EVENTS_A_JOB && count > last) {
+		j->lost += count - last;
+		last = count;
+	}
+	j->last = last;
+}
+
+void bs_events_log(struct bs_tracked *t, bool at_end)
+{
+	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+	struct event_job *j;
+	char err[256];
+
+	if (t->events_queued ||
+	    bs_sampler_read(t->sampler, BS_SNAP_EVENTS, err, sizeof(err)))
+		return;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return;
+	take_events(t, s, j, at_end);
+	if (!j->nr && !j->lost) {
+		free(j);
+		return;
+	}
+	j->job.run = event_run;
+	j->job.done = event_done;
+	j->t = t;
+	memcpy(j->path, t->target.path, sizeof(j->path));
+	t->events_queued = true;
+	t->nr_jobs++;
+	bs_worker_add(t->daemon->worker, &j->job, false);
+}

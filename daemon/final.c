@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * final.c - the last report of a target, however it ended.
+ *
+ * Owns:   what happens between the death of a target and its archive: last
+ *         sample, events that are left, report, then archive.c.
+ * Layer:  daemon.
+ * Locks:  none.
+ *
+ * Each step leaves its mark in the journal, so that a daemon killed in between
+ * goes on where it was.
+ */
+#include "daemon/daemon.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/fragindex.h"
+#include "shared/sitereport.h"
+
+#define TOP_SITES	 10U
+#define FINAL_FRAMES_MAX 48U
+
+struct final_site {
+	uint64_t site;
+	uint64_t live_bytes;
+	uint64_t live_objects;
+	char *stack;
+};
+
+struct final_job {
+	struct bs_job job;
+	struct bs_tracked *t;
+	char path[PATH_MAX];
+	size_t nr;
+	struct final_site top[TOP_SITES];
+};
+
+static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
+{
+	struct final_job *j = (struct final_job *)job;
+	uint64_t sites[TOP_SITES];
+	struct bs_snapshot *s;
+	char err[256];
+
+	s = bs_snapshot_read_sections(
+		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
+		sizeof(err));
+	if (!s)
+		return;
+	j->nr = bs_sites_top(s, sites, TOP_SITES);
+	for (size_t i = 0; i < j->nr; i++) {
+		const struct bs_abi_site *rec = bs_snapshot_site(s, sites[i]);
+		struct bs_buf stack = BS_BUF_INIT;
+
+		bs_site_stack_line(&stack, s, sym, sites[i], FINAL_FRAMES_MAX);
+		j->top[i] = (struct final_site){
+			sites[i], rec->bytes_allocated - rec->bytes_freed,
+			rec->allocs - rec->frees, stack.data
+		};
+	}
+	bs_snapshot_free(s);
+}
+
+static void final_zone(struct bs_tracked *t, const struct bs_worst_zone *worst)
+{
+	struct bs_log *log = t->daemon->log;
+	int unusable[BS_NR_ORDERS];
+
+	for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
+		unusable[o] = bs_unusable_free_index(worst->nr_free, o);
+	bs_line_begin(log, "final_zone", t->target.pid);
+	bs_line_str(log, "comm", t->target.comm);
+	bs_line_str(log, "zone", worst->name);
+	bs_line_double(log, "worst_at_s",
+		       ((double)worst->time_ns -
+			(double)t->history.created_ns) /
+			       1e9,
+		       1);
+	bs_line_u64(log, "free_pages", worst->free_pages);
+	bs_line_i64(log, "largest_order",
+		    bs_frag_largest_order(worst->nr_free));
+	bs_line_u64s(log, "free", worst->nr_free, BS_NR_ORDERS);
+	bs_line_u64(log, "from_order", BS_FRAG_LOW_ORDER);
+	bs_line_millis(log, "unusable", unusable + BS_FRAG_LOW_ORDER,
+		       BS_NR_ORDERS - BS_FRAG_LOW_ORDER);
+	bs_line_end(log);
+}
+
+static void final_site(struct bs_tracked *t, const struct final_site *f,
+		       size_t rank)
+{
+	struct bs_log *log = t->daemon->log;
+	enum bs_verdict verdict = BS_VERDICT_NONE;
+
+	if (f->site < t->history.nr_sites)
+		verdict = (enum bs_verdict)t->history.sites[f->site].verdict;
+	bs_line_begin(log, "final_site", t->target.pid);
+	bs_line_str(log, "comm", t->target.comm);
+	bs_line_u64(log, "rank", rank);
+	bs_line_u64(log, "site", f->site);
+	bs_line_u64(log, "live_bytes", f->live_bytes);
+	bs_line_u64(log, "live_objects", f->live_objects);
+	bs_line_str(log, "verdict", bs_verdict_name(verdict));
+	bs_line_str(log, "stack", f->stack);
+	bs_line_end(log);
+}
+
+static void final_lines(struct bs_tracked *t, const struct final_job *j)
+{
+	const struct bs_target_stats *st = &t->history.stats;
+	struct bs_log *log = t->daemon->log;
+
+	for (size_t i = 0; i < j->nr; i++)
+		final_site(t, &j->top[i], i + 1);
+	for (uint32_t i = 0; i < st->nr_zones; i++)
+		if (st->worst[i].score)
+			final_zone(t, &st->worst[i]);
+	bs_line_begin(log, "target_end", t->target.pid);
+	bs_line_str(log, "comm", t->target.comm);
+	bs_once_id(t, 'f', 1);
+	bs_line_str(log, "state", bs_target_state_name(t->target.state));
+	bs_line_double(log, "ran_s",
+		       ((double)st->ended_ns -
+			(double)t->history.created_ns) /
+			       1e9,
+		       1);
+	bs_line_u64(log, "peak_bytes", st->peak_bytes);
+	bs_line_u64(log, "live_bytes", st->live_bytes);
+	bs_line_u64(log, "live_objects", st->live_objects);
+	bs_line_u64(log, "allocs", st->allocs);
+	bs_line_u64(log, "frees", st->frees);
+	if (st->lost_events)
+		bs_line_u64(log, "lost_events", st->lost_events);
+	bs_line_end(log);
+}
+
+static void final_done(struct bs_job *job, bool cancelled)
+{
+	struct final_job *j = (struct final_job *)job;
+	struct bs_tracked *t = j->t;
+
+	if (!cancelled) {
+		final_lines(t, j);
+		bs_once_flush(t, 'f', 1, 1);
+	}
+	for (size_t i = 0; i < j->nr; i++)
+		free(j->top[i].stack);
+	free(j);
+	t->nr_jobs--;
+	if (!cancelled)
+		bs_final_advance(t);
+}
+
+static void final_start(struct bs_tracked *t)
+{
+	struct final_job *j = calloc(1, sizeof(*j));
+
+	if (!j)
+		return; /* the next daemon does it */
+	j->job.run = final_run;
+	j->job.done = final_done;
+	j->t = t;
+	memcpy(j->path, t->target.path, sizeof(j->path));
+	t->nr_jobs++;
+	bs_worker_add(t->daemon->worker, &j->job, false);
+}
+
+void bs_final_advance(struct bs_tracked *t)
+{
+	if (t->phase != BS_PHASE_ENDED || t->events_queued)
+		return;
+	bs_events_log(t, true);
+	if (t->events_queued)
+		return; /* comes back here */
+	if (!t->history.stats.final_logged)
+		final_start(t);
+	else
+		bs_archive_start(t);
+}
+
+/* When did it end, if nobody saw it?  When a site was last used. */
+static uint64_t last_sign_of_life(struct bs_tracked *t)
+{
+	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+	uint64_t last = t->history.created_ns;
+
+	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
+		if (bs_snapshot_site(s, i)->last_ns > last)
+			last = bs_snapshot_site(s, i)->last_ns;
+	return last;
+}
+
+void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
+{
+	struct bs_target_stats *st = &t->history.stats;
+	bool seen_alive = t->timer != NULL;
+
+	t->phase = BS_PHASE_ENDED;
+	t->target.state = state;
+	if (t->timer)
+		event_free(t->timer);
+	t->timer = NULL;
+	bs_sample_now(t);
+	if (!st->ended_ns) {
+		t->target.exited_ns =
+			bs_snapshot_header(bs_sampler_snapshot(t->sampler))
+				->exited_ns;
+		st->ended_ns = t->target.exited_ns ? t->target.exited_ns :
+			       seen_alive	   ? bs_now_ns() :
+						     last_sign_of_life(t);
+	}
+	st->end_state = state;
+	bs_history_keep_stats(&t->history);
+	bs_history_checkpoint(&t->history, t->journal);
+	bs_final_advance(t);
+}
