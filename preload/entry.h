@@ -21,6 +21,7 @@
 #define BS_COLD	  __attribute__((noinline, cold))
 
 /* malloc.c: the rare ways. */
+void *bs_alloc_again(size_t size, size_t align, gfp_t gfp);
 void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp);
 void bs_free_atomic(void *p);
 void bs_alloc_traced(void *p, size_t size);
@@ -38,15 +39,27 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = mm_alloc(size, align, gfp);
-	if (unlikely(!p)) {
-		bs_leave();
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (bs_tracing)
+	if (unlikely(!p))
+		p = bs_alloc_again(size, align, gfp);
+	if (bs_tracing && likely(p))
 		bs_alloc_traced(p, size);
 	bs_leave();
+	if (unlikely(!p))
+		errno = ENOMEM;
 	return p;
+}
+
+/* 0, or -EALREADY: it was free. */
+BS_INLINE int bs_free_block(void *p, struct mm_block *b)
+{
+	if (bs_tracing && b->tag) {
+		uint64_t tag = *b->tag;
+
+		if (unlikely(!trace_free(b)))
+			return -EALREADY;
+		bs_note_freed(p, tag);
+	}
+	return mm_free(p, b);
 }
 
 /* errno is left alone, whatever happens. */
@@ -62,12 +75,8 @@ BS_INLINE void bs_free(void *p, const char *call)
 		return;
 	}
 	ret = mm_lookup(p, &b);
-	if (likely(!ret)) {
-		if (bs_tracing && !trace_free(&b))
-			ret = -EALREADY;
-		else
-			ret = mm_free(p, &b);
-	}
+	if (likely(!ret))
+		ret = bs_free_block(p, &b);
 	bs_leave();
 	if (unlikely(ret))
 		bs_free_failed(p, ret, call, __builtin_return_address(0));

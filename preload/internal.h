@@ -98,19 +98,20 @@ enum bs_client_word {
 /* mm.wipe, or a page of zeroes before the start.  Never NULL. */
 extern BS_HIDDEN struct mm_wipe *bs_wipe;
 
+/* A seccomp filter is (being) installed: nothing but memory calls and futex. */
+extern BS_HIDDEN bool bs_sandboxed;
+
 /*
- * The process that owns this memory.  In a vfork child sys_getpid() differs
- * from it: such a child must not speak for us (exit, modules, new segment).
+ * The process that owns this memory; 0: a child that must not ask.  In a vfork
+ * child sys_getpid() differs from it: such a child must not speak for us (exit,
+ * modules, new segment).  Sandboxed processes publish nothing more anyway.
  */
 extern BS_HIDDEN pid_t bs_pid;
 
 static inline bool bs_is_owner(void)
 {
-	return sys_getpid() == bs_pid;
+	return bs_sandboxed || sys_getpid() == bs_pid;
 }
-
-/* A seccomp filter is (being) installed: nothing but memory calls and futex. */
-extern BS_HIDDEN bool bs_sandboxed;
 
 /*
  * Raised by trace/ when it meets a frame that takes libunwind; cleared by
@@ -157,6 +158,31 @@ void bs_child(bool raw);
 void bs_fork_register(void);
 
 /* ---- report.c ---------------------------------------------------------------- */
+
+/*
+ * Who had allocated what was freed lately: a word per hash of the address, the
+ * address in units of 16 bytes above BS_FREED_SITE_BITS, the site below.  Plain
+ * stores of whole words: a race loses one of two notes.
+ */
+#define BS_FREED_BITS	   12
+#define BS_FREED_SITE_BITS 20
+extern BS_HIDDEN uint64_t bs_freed[1 << BS_FREED_BITS];
+
+static inline uint64_t *bs_freed_slot(const void *p)
+{
+	uint64_t key = (uint64_t)(uintptr_t)p >> 4;
+
+	return &bs_freed[key * 0x9e3779b97f4a7c15ULL >> (64 - BS_FREED_BITS)];
+}
+
+static inline void bs_note_freed(const void *p, uint64_t tag)
+{
+	uint64_t site = tag_site(tag) & ((1U << BS_FREED_SITE_BITS) - 1);
+	uint64_t key = (uint64_t)(uintptr_t)p >> 4;
+
+	__atomic_store_n(bs_freed_slot(p), key << BS_FREED_SITE_BITS | site,
+			 __ATOMIC_RELAXED);
+}
 
 enum bs_misuse {
 	BS_DOUBLE_FREE,

@@ -30,6 +30,15 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
+/* Address space may be short because of what we keep: give it back first. */
+BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
+{
+	if (size > mm.nr_pfns << PAGE_SHIFT)
+		return NULL;
+	mm_trim();
+	return mm_alloc(size, align, gfp);
+}
+
 BS_COLD void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp)
 {
 	void *p = atomic_alloc(size, align, gfp & __GFP_ZERO);
@@ -207,15 +216,15 @@ static int move(void *p, struct mm_block *b, size_t size, void **out)
 {
 	void *q = mm_alloc(size, 1, GFP_KERNEL);
 
+	if (unlikely(!q))
+		q = bs_alloc_again(size, 1, GFP_KERNEL);
 	*out = q;
 	if (!q)
 		return 0;
 	if (bs_tracing)
 		bs_alloc_traced(q, size);
 	memcpy(q, p, MIN(b->usable, size));
-	if (bs_tracing && !trace_free(b))
-		return -EALREADY;
-	return mm_free(p, b);
+	return bs_free_block(p, b);
 }
 
 /* From a handler that interrupted us: the block stays or a spare one is used. */

@@ -4,8 +4,8 @@
  *
  * Owns:   the words on stderr, the event, and the decision to abort.
  * Layer:  preload.
- * Locks:  none; called outside (depth 0), takes the way in for what it asks of
- *         the engine.
+ * Locks:  the vm lock for a moment; called outside (depth 0), takes the way in
+ *         for what it asks of the engine.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,9 +13,12 @@
 #include <string.h>
 
 #include "preload/internal.h"
+#include "preload/mm/vmalloc.h"
 #include "preload/segment.h"
 #include "preload/trace/trace.h"
 #include "preload/trace/unwind.h"
+
+uint64_t bs_freed[1 << BS_FREED_BITS];
 
 /* What is known of the block that p points into. */
 struct victim {
@@ -43,13 +46,38 @@ static bool in_slab(const char *p, struct page *page, struct victim *v)
 	return true;
 }
 
-/* Reads records without a lock: a report beats certainty in a broken program. */
+static bool in_vmalloc(const char *p, struct victim *v)
+{
+	struct vm_struct *area;
+	bool found = false;
+
+	if (!bs_enter())
+		return false;
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	area = vm_find((uint64_t)(uintptr_t)p);
+	if (area && area->addr <= (uintptr_t)p &&
+	    (area->flags & BS_AREA_ALLOC)) {
+		v->start = (const char *)(uintptr_t)area->addr;
+		v->bytes = area->requested_bytes;
+		v->kind = "vmalloc";
+		v->tag = area->flags & BS_AREA_LAZY ? 0 : area->tag;
+		found = true;
+	}
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	bs_leave();
+	return found;
+}
+
+/*
+ * Reads pages and slabs without a lock: a report beats certainty in a program
+ * that is broken anyway.
+ */
 static bool find_victim(const char *p, struct victim *v)
 {
 	uint64_t pfn;
 
 	if (!mm_in_arena(p))
-		return false;
+		return in_vmalloc(p, v);
 	pfn = virt_to_pfn(p);
 	for (uint64_t back = 0; back <= pfn && back < SECTION_PAGES; back++) {
 		struct page *page = pfn_to_page(pfn - back);
@@ -133,11 +161,33 @@ static void say_caller(void *caller)
 	say_stack(pcs, nr);
 }
 
-static void say_victim(const char *p, const struct victim *v)
+/* The site that had allocated p, when p was freed lately; 0: not known. */
+static uint32_t freed_site(const void *p)
+{
+	uint64_t note = __atomic_load_n(bs_freed_slot(p), __ATOMIC_RELAXED);
+
+	return note >> BS_FREED_SITE_BITS == (uint64_t)(uintptr_t)p >> 4 ?
+		       (uint32_t)(note & ((1U << BS_FREED_SITE_BITS) - 1)) :
+		       0;
+}
+
+static void say_site(uint32_t site)
 {
 	uintptr_t pcs[TRACE_MAX_FRAMES];
 	size_t nr = 0;
 
+	if (site && bs_enter()) {
+		nr = site_stack(site, pcs, ARRAY_SIZE(pcs));
+		bs_leave();
+	}
+	if (nr) {
+		sys_say("  allocated by (site %u):", site);
+		say_stack(pcs, nr);
+	}
+}
+
+static void say_victim(const char *p, const struct victim *v)
+{
 	if (p == v->start)
 		sys_say("  it is a block of %lu bytes (%s)",
 			(unsigned long)v->bytes, v->kind);
@@ -146,15 +196,6 @@ static void say_victim(const char *p, const struct victim *v)
 			"(%s)",
 			(unsigned long)(p - v->start), (unsigned long)v->bytes,
 			(const void *)v->start, v->kind);
-	if (v->tag && bs_enter()) {
-		nr = site_stack(tag_site(v->tag), pcs, ARRAY_SIZE(pcs));
-		bs_leave();
-	}
-	if (nr) {
-		sys_say("  which was allocated by (site %u):",
-			tag_site(v->tag));
-		say_stack(pcs, nr);
-	}
 }
 
 static const struct {
@@ -190,6 +231,7 @@ void bs_report_free(enum bs_misuse what, const char *call, const void *p,
 	say_caller(caller);
 	if (known)
 		say_victim(p, &v);
+	say_site(twice ? freed_site(p) : tag_site(v.tag));
 	sys_say("  hint: %s", words[what].hint);
 	if (bs_options.on_error == BS_ON_ERROR_ABORT) {
 		sys_say("  stopping (on_error=continue goes on)");

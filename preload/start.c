@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "preload/internal.h"
+#include "preload/entry.h"
 #include "preload/segment.h"
 #include "preload/trace/trace.h"
 
@@ -69,7 +69,7 @@ void bs_child(bool raw)
 	segment_child(raw);
 	if (bs_tracing)
 		trace_fork_child(raw);
-	bs_pid = sys_getpid();
+	bs_pid = bs_sandboxed ? 0 : sys_getpid();
 	bs_wipe->alive = 1;
 }
 
@@ -130,8 +130,8 @@ static void free_deferred(void *p)
 	struct mm_block b;
 	int ret = mm_lookup(p, &b);
 
-	if (!ret && (!bs_tracing || trace_free(&b)))
-		ret = mm_free(p, &b);
+	if (!ret)
+		ret = bs_free_block(p, &b);
 	if (ret)
 		mm_count(BS_VMSTAT_LOST_FREES, 1);
 }
