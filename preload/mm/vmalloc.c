@@ -212,16 +212,17 @@ static struct vm_struct *area_at(const void *p)
 
 int vmalloc_lookup(const void *p, struct mm_block *b)
 {
+	uint64_t addr = (uint64_t)p;
 	struct vm_struct *area;
 	int err = -ENOENT;
 
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
-	area = vm_find((uint64_t)p);
-	if (!area || area->addr > (uint64_t)p || !(area->flags & BS_AREA_ALLOC)) {
-		err = -ENOENT;
-	} else if (area->flags & BS_AREA_LAZY) {
+	area = vm_find(addr);
+	if (!area || area->addr > addr || !(area->flags & BS_AREA_ALLOC))
+		goto out;
+	if (area->flags & BS_AREA_LAZY) {
 		err = -EALREADY;
-	} else if (area->addr != (uint64_t)p) {
+	} else if (area->addr != addr) {
 		err = -EINVAL;
 	} else {
 		b->kind = MM_VMALLOC;
@@ -229,6 +230,7 @@ int vmalloc_lookup(const void *p, struct mm_block *b)
 		b->tag = mm.config.tags ? &area->tag : NULL;
 		err = 0;
 	}
+out:
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 	return err;
 }

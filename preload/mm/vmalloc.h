@@ -8,7 +8,10 @@
 int vmalloc_init(void);
 
 void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp);
-/* 0 with *b filled when p starts a live vmalloc area, else -ENOENT. */
+/*
+ * 0 with *b filled when p starts a live vmalloc area, -EINVAL when it lies inside
+ * one, -EALREADY inside a freed one that is kept for reuse, else -ENOENT.
+ */
 int vmalloc_lookup(const void *p, struct mm_block *b);
 int vmalloc_free(void *p);
 void *vmalloc_resize(void *p, size_t new_size);
