@@ -227,7 +227,7 @@ static uint64_t first_nonce(void)
 /* A child has its parent's AT_RANDOM. */
 static uint64_t child_nonce(uint64_t parent)
 {
-	uint64_t h = parent ^ (uint64_t)sys_getpid() << 32 ^ sys_now_ns();
+	uint64_t h = parent ^ (uint64_t)bs_pid << 32 ^ sys_now_ns();
 
 	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ULL;
 	h = (h ^ h >> 27) * 0x94d049bb133111ebULL;
@@ -258,7 +258,7 @@ static void fill_header(struct bs_abi_header *h)
 	h->nr_sections = BS_ABI_NR_SECTIONS;
 	h->page_bytes = BS_ABI_PAGE_BYTES;
 	h->state = BS_STATE_RUNNING;
-	h->pid = sys_getpid();
+	h->pid = bs_pid;
 	h->nonce = self.nonce;
 	h->parent_nonce = self.parent_nonce;
 	h->nr_cpus = mm.nr_slots;
