@@ -16,7 +16,7 @@
  * says so by an odd seq in the copy.
  *
  * Sites have their writers' lock word instead: 0 means that nobody is inside.  A
- * site that never comes to rest gets its frees from the older copy and its
+ * site too busy to be caught at rest gets its frees from the older copy and its
  * allocs from the newer one, so that live is never negative.  For the rest
  * equality alone counts.
  */
@@ -308,6 +308,7 @@ static int read_restless(struct reader *r, unsigned int id, size_t len,
 	const struct section_type *type = &section_types[id];
 	static const struct timespec one_ms = { 0, 1000000 };
 	unsigned int tries = 0;
+	bool stuck;
 	int ret;
 
 	for (;;) {
@@ -319,7 +320,9 @@ static int read_restless(struct reader *r, unsigned int id, size_t len,
 			return 0;
 		if (++tries < RECORD_TRIES)
 			continue;
-		if (type->seq_offset == NO_SEQ || r->patience == 0)
+		/* A busy site is not waited for, only a writer stuck in one. */
+		stuck = !memcmp(older, newer, len);
+		if ((type->seq_offset == NO_SEQ && !stuck) || r->patience == 0)
 			return 1;
 		r->patience--;
 		nanosleep(&one_ms, NULL);
@@ -384,13 +387,14 @@ static int read_records(struct reader *r, const struct bs_abi_section *sec,
 	const struct section_type *type = &section_types[id];
 	size_t step = sec->elem_bytes;
 	size_t len = step < type->bytes ? step : type->bytes;
-	uint64_t per_chunk = CHUNK_BYTES / step, i, n, offset;
-	char *a = NULL, *b = NULL;
+	uint64_t per_chunk, i, n, offset;
+	char *a, *b;
 	int ret;
 
 	ret = reserve_records(r, copy, nr, type->bytes);
 	if (ret || first >= nr)
 		return ret;
+	per_chunk = CHUNK_BYTES / step; /* not 0: there are records */
 	a = malloc(CHUNK_BYTES);
 	b = malloc(CHUNK_BYTES);
 	if (!a || !b) {

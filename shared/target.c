@@ -330,7 +330,9 @@ static bool matches(const struct bs_target *t, const char *arg, bool by_pid)
 {
 	if (!arg)
 		return true;
-	return by_pid ? t->pid == atoi(arg) : name_matches(t, arg);
+	if (!by_pid)
+		return name_matches(t, arg);
+	return strlen(arg) < 11 && t->pid == strtoll(arg, NULL, 10);
 }
 
 static void put_candidates(struct bs_buf *err,
@@ -407,7 +409,7 @@ const struct bs_target *bs_target_resolve(const struct bs_target_list *list,
 	size_t nr;
 
 	*code = BS_EXIT_OK;
-	if (arg && is_number(arg) && strlen(arg) < 10) {
+	if (arg && is_number(arg)) {
 		by_pid = true;
 		if (!pick(list, arg, true, true, &nr) &&
 		    !pick(list, arg, true, false, &nr))

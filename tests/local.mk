@@ -55,3 +55,4 @@ endif
 
 include $(top_srcdir)/tests/behaviour/local.mk
 include $(top_srcdir)/tests/unit/daemon.mk
+include $(top_srcdir)/tests/unit/shared.mk

@@ -175,8 +175,7 @@ static void add_area(struct mkseg *m, uint64_t addr, uint64_t bytes,
 
 static uint32_t add_node(struct mkseg *m, uint32_t parent, const void *code)
 {
-	struct bs_abi_section *sec =
-		&mkseg_header(m)->section[BS_SEC_NODES];
+	struct bs_abi_section *sec = &mkseg_header(m)->section[BS_SEC_NODES];
 	uint32_t nr = (uint32_t)sec->count;
 	struct bs_abi_node *node = add_record(m, BS_SEC_NODES);
 	const struct bs_abi_node *up = mkseg_record(m, BS_SEC_NODES, parent);
@@ -222,12 +221,12 @@ static void add_sites(struct mkseg *m)
 	add_site(m, 0, 0, 0, 0, 0);
 	add_site(m, add_node(m, inner, (const void *)add_zone), BS_SITE_OBJECT,
 		 MKSEG_LEAK_NR, 0, MKSEG_LEAK_BYTES);
-	add_site(m, add_node(m, inner, (const void *)add_cache),
-		 BS_SITE_OBJECT, 5000, 4000, 64);
+	add_site(m, add_node(m, inner, (const void *)add_cache), BS_SITE_OBJECT,
+		 5000, 4000, 64);
 	add_site(m, add_node(m, outer, (const void *)add_area), BS_SITE_OBJECT,
 		 200000, 200000, 1024);
-	add_site(m, add_node(m, outer, (const void *)mkseg_write),
-		 BS_SITE_MMAP, 10, 9, 1 << 20);
+	add_site(m, add_node(m, outer, (const void *)mkseg_write), BS_SITE_MMAP,
+		 10, 9, 1 << 20);
 }
 
 static void add_events(struct mkseg *m)
@@ -254,7 +253,7 @@ static void add_events(struct mkseg *m)
 
 static void copy_build_id(struct bs_abi_module *module,
 			  const struct dl_phdr_info *info,
-			  const ElfW(Phdr) *ph)
+			  const ElfW(Phdr) * ph)
 {
 	const char *note = (const char *)info->dlpi_addr + ph->p_vaddr;
 	const char *end = note + ph->p_memsz;
@@ -427,8 +426,8 @@ int mkseg_write(const struct mkseg *m, const char *dir, char *path, size_t len)
 	ssize_t n;
 	int fd;
 
-	snprintf(path, len, "%s/%d-%" PRIu64 "-%016" PRIx64 ".seg", dir,
-		 h->pid, h->start_ticks, h->nonce);
+	snprintf(path, len, "%s/%d-%" PRIu64 "-%016" PRIx64 ".seg", dir, h->pid,
+		 h->start_ticks, h->nonce);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;

@@ -17,10 +17,10 @@
 #include "shared/abi.h"
 
 /* What mkseg_new() puts in; tests compare with these. */
-#define MKSEG_NR_ZONES	  3U /* DMA, NORMAL, and EMPTY without pages */
-#define MKSEG_NR_CACHES	  5U /* of 6 slots: one is free */
-#define MKSEG_NR_AREAS	  5U /* of 6 slots: one is free */
-#define MKSEG_NR_SITES	  5U /* 0 unknown, 1 leak, 2 cache, 3 churn, 4 mmap */
+#define MKSEG_NR_ZONES	  3U  /* DMA, NORMAL, and EMPTY without pages */
+#define MKSEG_NR_CACHES	  5U  /* of 6 slots: one is free */
+#define MKSEG_NR_AREAS	  5U  /* of 6 slots: one is free */
+#define MKSEG_NR_SITES	  5U  /* 0 unknown, 1 leak, 2 cache, 3 churn, 4 mmap */
 #define MKSEG_EVENTS	  20U /* made; the ring holds fewer */
 #define MKSEG_EVENT_SLOTS 8U
 #define MKSEG_LEAK_BYTES  777U

@@ -118,8 +118,9 @@ static const char *event_text(uint32_t type)
 	}
 }
 
-static void put_events(struct bs_buf *out, const struct bs_snapshot *s)
+static void put_events(struct bs_buf *out, const struct report *r)
 {
+	const struct bs_snapshot *s = r->snapshot;
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 
 	for (uint64_t i = 0; i < bs_snapshot_nr_events(s); i++) {
@@ -133,7 +134,7 @@ static void put_events(struct bs_buf *out, const struct bs_snapshot *s)
 			      at / 1e9, event_text(e->type), e->order, e->bytes,
 			      e->zone, e->free_pages, e->tid);
 		if (e->site)
-			bs_site_stack_text(out, s, NULL, e->site);
+			bs_site_stack_text(out, s, r->symbolizer, e->site);
 	}
 }
 
@@ -162,7 +163,7 @@ static void report_text(struct bs_buf *out, const struct report *r)
 	put_counters(out, s);
 	if (bs_snapshot_nr_events(s)) {
 		put_title(out, "events");
-		put_events(out, s);
+		put_events(out, r);
 	}
 	put_title(out, "call sites by live bytes");
 	put_sites(out, r, false);

@@ -45,6 +45,8 @@ static int from_segment(const struct query *q)
 	s = tool_snapshot(q->common.target, BS_SNAP_ALL, &code);
 	if (!s)
 		return code;
+	if (q->leaks && !r.min_bytes)
+		r.min_bytes = 1; /* what was never freed */
 	if (q->sort)
 		bs_site_sort_parse(q->sort, &r.sort);
 	r.snapshot = s;
