@@ -68,7 +68,10 @@ static void *add_record(struct mkseg *m, unsigned int section)
 
 static void copy_text(char *to, size_t len, const char *from)
 {
-	snprintf(to, len, "%s", from);
+	size_t n = strnlen(from, len - 1);
+
+	memcpy(to, from, n);
+	to[n] = '\0';
 }
 
 /* ---- zones, caches, areas ----------------------------------------------- */
