@@ -78,12 +78,10 @@ static void *large_alloc(size_t size, size_t align, gfp_t gfp)
 		return NULL;
 	pfn = page_to_pfn(page);
 	zero = page->flags & PG_ZERO;
-	if (!mm.config.large_whole && nr_pages < 1UL << order) {
-		free_page_range(pfn + nr_pages, (1UL << order) - nr_pages,
-				BS_USE_LARGE, zero);
-		page->nr_pages = (uint32_t)nr_pages;
-	}
+	if (!mm.config.large_whole && nr_pages < 1UL << order)
+		trim_pages(page, nr_pages, zero);
 	page->requested_bytes = size;
+	set_page_kind(page, PK_LARGE);
 	if ((gfp & __GFP_ZERO) && !zero)
 		memset(pfn_to_virt(pfn), 0, size);
 	return pfn_to_virt(pfn);
@@ -93,7 +91,7 @@ static int large_free(struct page *page)
 {
 	uint8_t kind = PK_LARGE;
 
-	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TAIL, false,
+	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TRANSIT, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EALREADY;
 	free_page_range(page_to_pfn(page), page->nr_pages, BS_USE_LARGE, false);
@@ -108,13 +106,8 @@ static bool large_resize(struct page *page, size_t new_size)
 	if (new_size <= KMALLOC_MAX / 2 || nr_pages > page->nr_pages)
 		return false;
 	page->requested_bytes = new_size;
-	if (!mm.config.large_whole && nr_pages < page->nr_pages) {
-		uint64_t tail = page->nr_pages - nr_pages;
-
-		page->nr_pages = (uint32_t)nr_pages;
-		free_page_range(page_to_pfn(page) + nr_pages, tail,
-				BS_USE_LARGE, false);
-	}
+	if (!mm.config.large_whole && nr_pages < page->nr_pages)
+		trim_pages(page, nr_pages, false);
 	return true;
 }
 
@@ -154,7 +147,7 @@ static int lookup_arena(const void *p, struct mm_block *b)
 	int64_t index;
 
 	b->page = page;
-	switch (__atomic_load_n(&page->kind, __ATOMIC_ACQUIRE)) {
+	switch (page_kind(page)) {
 	case PK_SLAB:
 		b->kind = MM_OBJECT;
 		b->cache = page->cache;

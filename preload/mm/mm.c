@@ -219,6 +219,7 @@ void mm_fork_prepare(void)
 {
 	take(&mm.chain_lock);
 	take(&mm.vm_lock);
+	take(&mm.array_lock);
 	for_each_lock(take_spin, true);
 	for_each_lock(take, false);
 	for_each_zone_lock(take);
@@ -229,6 +230,7 @@ void mm_fork_parent(void)
 	for_each_zone_lock(drop);
 	for_each_lock(drop, false);
 	for_each_lock(drop, true);
+	drop(&mm.array_lock);
 	drop(&mm.vm_lock);
 	drop(&mm.chain_lock);
 }
@@ -274,7 +276,7 @@ unsigned int mm_raw_child(void)
 		lost++;
 	}
 	mm.vm_lock.word = mm.chain_lock.word = 0;
-	mm.map_lock.word = mm.event_lock.word = 0;
+	mm.map_lock.word = mm.event_lock.word = mm.array_lock.word = 0;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
 	for (i = 0; i < mm.nr_zones; i++) {

@@ -59,6 +59,7 @@
  * I11 Areas are sorted, do not overlap, and each one's charged frames are the
  *     sum of its lent blocks; each lent block belongs to one area.
  * I12 A large block's frames: a head with its size, then PK_TAIL, of one zone.
+ *     A block that is on its way between the buddy and its owner looks the same.
  * I13 A free object has no tag; a live one's slack is below its usable size.
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
  *
@@ -78,6 +79,7 @@
  *   chain lock   list of caches
  *   vm lock      area tree, lazy list; held across the system calls that change
  *                mappings, so that records and mappings agree
+ *   array lock   creation of array_caches
  *   cpu lock     one array_cache (never two)
  *   list lock    one cache's kmem_list3
  *   zone lock    one zone: free lists, counters, struct page of its free blocks
@@ -156,6 +158,7 @@ enum page_kind {
 	PK_SLAB,     /* every frame of a slab */
 	PK_LARGE,    /* head of a large block */
 	PK_LENT,     /* head of a block lent to an area (vmalloc or mmap) */
+	PK_TRANSIT,  /* head of a used block that changes hands right now */
 	PK_TABLE,    /* head of a block that the library uses itself */
 	PK_LOST,     /* head of a block given up after a raw fork */
 };
@@ -184,16 +187,31 @@ struct page {
 		struct {
 			struct vm_struct *area;
 			uint32_t next_lent; /* pfn + 1, 0: last */
-			uint32_t use;	    /* BS_USE_VMALLOC or BS_USE_MMAP */
-		};			    /* LENT */
+			uint32_t reserved_lent;
+		}; /* LENT */
 		struct {
 			uint64_t freed_ns; /* coarse; when it became dirty */
 			uint64_t reserved;
 		}; /* FREE */
 	};
-	uint64_t pad;
+	uint32_t use; /* BS_USE_*: what a used block is counted as */
+	uint32_t pad;
 };
 static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
+
+/*
+ * A used block's owner changes its kind without the zone lock, while somebody
+ * may look whether it is a free buddy.
+ */
+static inline uint8_t page_kind(const struct page *page)
+{
+	return __atomic_load_n(&page->kind, __ATOMIC_ACQUIRE);
+}
+
+static inline void set_page_kind(struct page *page, enum page_kind kind)
+{
+	__atomic_store_n(&page->kind, kind, __ATOMIC_RELEASE);
+}
 
 /* ---- buddy ---------------------------------------------------------------- */
 
@@ -410,7 +428,8 @@ struct mm {
 	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
 	uint8_t kmalloc_index[KMALLOC_SMALL / 16 + 1]; /* by 16-byte steps */
 	struct kmem_cache *vm_cachep;
-	struct sys_lock meta_lock; /* bump allocator for descriptors */
+	struct sys_lock array_lock; /* creation of array_caches */
+	struct sys_lock meta_lock;  /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	uint64_t last_reap_ns;
 	struct sys_lock vm_lock;
@@ -584,6 +603,8 @@ struct page *alloc_pages(gfp_t gfp, unsigned int order, unsigned int zone_nr,
 /* Free nr_pages from pfn, whatever the orders they came in. */
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 		     bool zero);
+/* Keep the first pages of a block whose head is known, free the others. */
+void trim_pages(struct page *head, uint64_t keep_pages, bool zero);
 /* Memory for the library's own tables, page-rounded, zeroed. */
 void *mm_table_alloc(size_t bytes);
 

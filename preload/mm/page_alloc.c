@@ -78,7 +78,7 @@ static void add_block(struct zone *zone, uint64_t pfn, unsigned int order,
 	struct page *page = pfn_to_page(pfn);
 
 	VM_BUG_ON(pfn & ((1UL << order) - 1));
-	page->kind = PK_FREE;
+	set_page_kind(page, PK_FREE);
 	page->order = (uint8_t)order;
 	page->migratetype = (uint8_t)type;
 	page->flags = zero ? PG_ZERO : 0;
@@ -101,7 +101,7 @@ static void del_block(struct zone *zone, uint64_t pfn)
 	zone->stat.free_pages -= 1UL << order;
 	if (!(page->flags & PG_ZERO))
 		zone->dirty_free_pages -= 1UL << order;
-	page->kind = PK_TAIL;
+	set_page_kind(page, PK_TAIL);
 }
 
 /* Free one naturally aligned block: merge with its buddies as far as they go. */
@@ -115,7 +115,7 @@ static void free_one_block(struct zone *zone, uint64_t pfn, unsigned int order,
 		uint64_t buddy = pfn ^ (1UL << order);
 		struct page *page = pfn_to_page(buddy);
 
-		if (page->kind != PK_FREE || page->order != order)
+		if (page_kind(page) != PK_FREE || page->order != order)
 			break;
 		zero = zero && (page->flags & PG_ZERO);
 		del_block(zone, buddy);
@@ -175,12 +175,13 @@ static uint64_t move_freepages_block(struct zone *zone, uint64_t pfn,
 
 	for (pfn = start; pfn < end;) {
 		const struct page *page = pfn_to_page(pfn);
-		unsigned int order = page->order;
+		unsigned int order;
 
-		if (page->kind != PK_FREE) {
+		if (page_kind(page) != PK_FREE) {
 			pfn++;
 			continue;
 		}
+		order = page->order;
 		if (page->migratetype != type) {
 			bool zero = page->flags & PG_ZERO;
 			uint64_t freed_ns = page->freed_ns;
@@ -326,7 +327,8 @@ static void account_alloc(struct zone *zone, uint64_t pfn, unsigned int order,
 
 	page->order = (uint8_t)order;
 	page->nr_pages = 1U << order;
-	page->kind = use == BS_USE_TABLE ? PK_TABLE : PK_LARGE;
+	page->use = (uint32_t)use;
+	set_page_kind(page, use == BS_USE_TABLE ? PK_TABLE : PK_TRANSIT);
 	page->tag = 0;
 	page->requested_bytes = 0;
 	zone->stat.used_pages[use] += 1UL << order;
@@ -461,7 +463,7 @@ static void clear_kinds(uint64_t pfn, uint64_t nr_pages, enum bs_use use)
 	uint64_t i, n = use == BS_USE_SLAB ? nr_pages : 1;
 
 	for (i = 0; i < n; i++)
-		pfn_to_page(pfn + i)->kind = PK_TAIL;
+		set_page_kind(pfn_to_page(pfn + i), PK_TAIL);
 }
 
 /* A scan of the free lists pays only now and then, however much is freed. */
@@ -477,6 +479,20 @@ static void report_if_due(struct zone *zone, uint64_t now_ns)
 		zone_report(zone, now_ns, decay_ns / 8);
 }
 
+/* Used pages of a zone become free.  Zone lock held. */
+static void free_range_used(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
+			    enum bs_use use, bool zero, uint64_t now_ns)
+{
+	zone->stat.used_pages[use] -= nr_pages;
+	if (unlikely(pfn < zone->lost_end)) {
+		zone->stat.used_pages[BS_USE_TABLE] += nr_pages;
+		return;
+	}
+	free_range_locked(zone, pfn, nr_pages, zero, now_ns);
+	pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
+	report_if_due(zone, now_ns);
+}
+
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 		     bool zero)
 {
@@ -485,15 +501,19 @@ void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 
 	sys_lock(&zone->lock, SYS_RANK_ZONE);
 	clear_kinds(pfn, nr_pages, use);
-	zone->stat.used_pages[use] -= nr_pages;
-	if (unlikely(pfn < zone->lost_end)) {
-		zone->stat.used_pages[BS_USE_TABLE] += nr_pages;
-		zone_unlock(zone);
-		return;
-	}
-	free_range_locked(zone, pfn, nr_pages, zero, now_ns);
-	pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
-	report_if_due(zone, now_ns);
+	free_range_used(zone, pfn, nr_pages, use, zero, now_ns);
+	zone_unlock(zone);
+}
+
+void trim_pages(struct page *head, uint64_t keep_pages, bool zero)
+{
+	uint64_t pfn = page_to_pfn(head), tail = head->nr_pages - keep_pages;
+	uint64_t now_ns = sys_now_coarse_ns();
+	struct zone *zone = page_zone(pfn);
+
+	sys_lock(&zone->lock, SYS_RANK_ZONE);
+	head->nr_pages = (uint32_t)keep_pages;
+	free_range_used(zone, pfn + keep_pages, tail, head->use, zero, now_ns);
 	zone_unlock(zone);
 }
 
@@ -610,7 +630,7 @@ static void lent_push(struct vm_struct *area, uint64_t pfn, unsigned int order,
 {
 	struct page *page = pfn_to_page(pfn);
 
-	page->kind = PK_LENT;
+	set_page_kind(page, PK_LENT);
 	page->order = (uint8_t)order;
 	page->flags = zero ? PG_ZERO : 0;
 	page->area = area;
@@ -760,7 +780,7 @@ static uint8_t pagemap_value(const struct page *page)
 	case PK_SLAB:
 		return (uint8_t)(BS_PAGEMAP_USE + BS_USE_SLAB);
 	case PK_LARGE:
-		return (uint8_t)(BS_PAGEMAP_USE + BS_USE_LARGE);
+	case PK_TRANSIT:
 	case PK_LENT:
 		return (uint8_t)(BS_PAGEMAP_USE + page->use);
 	default:
@@ -776,6 +796,7 @@ uint64_t page_span(const struct page *page)
 	case PK_LOST:
 		return 1UL << page->order;
 	case PK_LARGE:
+	case PK_TRANSIT:
 	case PK_TABLE:
 		return page->nr_pages;
 	case PK_SLAB:

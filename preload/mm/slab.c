@@ -277,12 +277,12 @@ static bool cache_grow(struct kmem_cache *cachep)
 				false);
 		return false;
 	}
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	for (i = 0; i < nr_pages; i++) {
 		page[i].cache = cachep;
 		page[i].slab = slabp;
-		__atomic_store_n(&page[i].kind, PK_SLAB, __ATOMIC_RELEASE);
+		set_page_kind(&page[i], PK_SLAB);
 	}
-	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	list_add(&slabp->list, &l3->slabs_free);
 	l3->free_objects += cachep->num;
 	l3->nr_slabs++;
@@ -341,20 +341,24 @@ static struct list_head *unlink_free_slabs(struct kmem_cache *cachep,
 
 /* ---- per-CPU arrays ---------------------------------------------------------------------- */
 
+/* Under a lock of its own, so that fork knows every array there is. */
 static struct array_cache *new_array_cache(struct kmem_cache *cachep,
 					   unsigned int slot)
 {
-	struct array_cache *ac, *old = NULL;
+	struct array_cache *ac;
 
-	ac = meta_alloc(sizeof(*ac) + cachep->limit * sizeof(void *));
-	if (!ac)
-		return NULL;
-	ac->limit = cachep->limit;
-	ac->batchcount = cachep->batchcount;
-	if (__atomic_compare_exchange_n(&cachep->array[slot], &old, ac, false,
-					__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return ac;
-	return old; /* another thread was first; the descriptor is lost */
+	sys_lock(&mm.array_lock, SYS_RANK_ARRAY);
+	ac = cachep->array[slot];
+	if (!ac) {
+		ac = meta_alloc(sizeof(*ac) + cachep->limit * sizeof(void *));
+		if (ac) {
+			ac->limit = cachep->limit;
+			ac->batchcount = cachep->batchcount;
+		}
+		__atomic_store_n(&cachep->array[slot], ac, __ATOMIC_RELEASE);
+	}
+	sys_unlock(&mm.array_lock, SYS_RANK_ARRAY);
+	return ac;
 }
 
 /* Lock this CPU's array, or the next that is not taken.  NULL: no memory. */
@@ -576,10 +580,10 @@ static void reap_array(struct kmem_cache *cachep, struct array_cache *ac,
 	struct list_head *chain = NULL;
 	uint32_t nr;
 
-	if (!ac || !ac->avail || !sys_trylock(&ac->lock, SYS_RANK_CPU))
+	if (!ac || !sys_trylock(&ac->lock, SYS_RANK_CPU))
 		return;
 	nr = all ? ac->avail : MIN((ac->limit + 4) / 5, ac->avail);
-	if (all || !ac->touched)
+	if (nr && (all || !ac->touched))
 		chain = flush_array(cachep, ac, nr);
 	else
 		ac->touched = 0;

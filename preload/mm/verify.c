@@ -44,6 +44,12 @@ struct walk {
 		(w)->broken = true;                                            \
 	} while (0)
 
+/* Tags belong to their objects' owners, who do not stop for us. */
+static uint64_t load_tag(const uint64_t *tag)
+{
+	return __atomic_load_n(tag, __ATOMIC_RELAXED);
+}
+
 /* ---- zones -------------------------------------------------------------------- */
 
 static void check_free(struct walk *w, struct zone *zone, uint64_t pfn)
@@ -59,7 +65,7 @@ static void check_free(struct walk *w, struct zone *zone, uint64_t pfn)
 		return;
 	}
 	for (i = 1; i < 1UL << order; i++)
-		if (page[i].kind != PK_TAIL) {
+		if (page_kind(&page[i]) != PK_TAIL) {
 			fail(w, "I2: frame %lx in free block %lx has kind %u",
 			     (unsigned long)(pfn + i), (unsigned long)pfn,
 			     page[i].kind);
@@ -80,7 +86,7 @@ static void check_free(struct walk *w, struct zone *zone, uint64_t pfn)
 				     bit);
 		}
 	if (order < MAX_ORDER - 1 && buddy > pfn &&
-	    pfn_to_page(buddy)->kind == PK_FREE &&
+	    page_kind(pfn_to_page(buddy)) == PK_FREE &&
 	    pfn_to_page(buddy)->order == order)
 		fail(w, "I4: free buddies %lx and %lx of order %u",
 		     (unsigned long)pfn, (unsigned long)buddy, order);
@@ -97,7 +103,7 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 	uint64_t i, nr = 1UL << cachep->gfporder;
 
 	for (i = 0; i < nr; i++)
-		if (page[i].kind != PK_SLAB || page[i].cache != cachep ||
+		if (page_kind(&page[i]) != PK_SLAB || page[i].cache != cachep ||
 		    page[i].slab != page->slab) {
 			fail(w, "I7: frame %lx of a slab of %s names another",
 			     (unsigned long)(pfn + i), cachep->name);
@@ -115,26 +121,26 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 static void check_large(struct walk *w, uint64_t pfn)
 {
 	const struct page *page = pfn_to_page(pfn);
-	uint64_t i;
+	uint64_t i, tag;
 
 	for (i = 1; i < page->nr_pages; i++)
-		if (page[i].kind != PK_TAIL) {
+		if (page_kind(&page[i]) != PK_TAIL) {
 			fail(w, "I12: frame %lx in large block %lx has kind %u",
 			     (unsigned long)(pfn + i), (unsigned long)pfn,
 			     page[i].kind);
 			return;
 		}
-	if (page->tag && w->live_fn)
-		w->live_fn(w->live_arg, page->tag, page->requested_bytes);
-	w->used[page->kind == PK_LARGE ? BS_USE_LARGE : BS_USE_TABLE] +=
-		page->nr_pages;
+	tag = page_kind(page) == PK_LARGE ? load_tag(&page->tag) : 0;
+	if (tag && w->live_fn)
+		w->live_fn(w->live_arg, tag, page->requested_bytes);
+	w->used[page->use] += page->nr_pages;
 }
 
 static uint64_t check_frame(struct walk *w, struct zone *zone, uint64_t pfn)
 {
 	const struct page *page = pfn_to_page(pfn);
 
-	switch (page->kind) {
+	switch (page_kind(page)) {
 	case PK_FREE:
 		check_free(w, zone, pfn);
 		if (page->order >= MAX_ORDER)
@@ -144,6 +150,7 @@ static uint64_t check_frame(struct walk *w, struct zone *zone, uint64_t pfn)
 		check_slab_pages(w, pfn);
 		break;
 	case PK_LARGE:
+	case PK_TRANSIT:
 	case PK_TABLE:
 		check_large(w, pfn);
 		break;
@@ -259,7 +266,7 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 
 	for (i = 0; i < cachep->num; i++) {
 		bool is_active = slabp->bufctl[i] == BUFCTL_ACTIVE;
-		uint64_t tag = slabp->tags ? slabp->tags[i] : 0;
+		uint64_t tag = slabp->tags ? load_tag(&slabp->tags[i]) : 0;
 		bool live = is_active &&
 			    !is_cached(w, index_to_obj(cachep, slabp, i));
 
@@ -435,7 +442,7 @@ static bool collect_cached(struct walk *w)
 static int check_area(struct vm_struct *area, void *arg)
 {
 	struct walk *w = arg;
-	uint64_t pages = 0, limit = area->charged_pages + 1;
+	uint64_t pages = 0, limit = area->charged_pages + 1, tag;
 	uint32_t at;
 
 	if (area->addr < w->last_end || !area->size)
@@ -459,8 +466,9 @@ static int check_area(struct vm_struct *area, void *arg)
 		     (unsigned long)area->addr, (unsigned long)pages,
 		     (unsigned long)area->charged_pages);
 	w->lent[vm_use(area) == BS_USE_MMAP] += pages;
-	if (area->tag && w->live_fn && !(area->flags & BS_AREA_LAZY))
-		w->live_fn(w->live_arg, area->tag,
+	tag = load_tag(&area->tag);
+	if (tag && w->live_fn && !(area->flags & BS_AREA_LAZY))
+		w->live_fn(w->live_arg, tag,
 			   area->flags & BS_AREA_RESERVE
 				   ? 0
 				   : area->requested_bytes);

@@ -168,6 +168,7 @@ enum sys_lock_rank {
 	SYS_RANK_MODULES,     /* module table */
 	SYS_RANK_CHAIN,	      /* cache_chain */
 	SYS_RANK_VM,	      /* vm area tree */
+	SYS_RANK_ARRAY,	      /* creation of per-CPU array_caches */
 	SYS_RANK_CPU,	      /* per-CPU array_cache */
 	SYS_RANK_LIST,	      /* kmem_list3 */
 	SYS_RANK_DEPOT,	      /* stack depot, new sites */

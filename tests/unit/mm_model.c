@@ -106,13 +106,15 @@ static void check_block(struct model_block *b)
 static void set_tag(struct mm_block *mb, size_t size)
 {
 	if (mb->tag)
-		*mb->tag = tag_make(1, (uint32_t)(mb->usable - size), 1);
+		__atomic_store_n(mb->tag,
+				 tag_make(1, (uint32_t)(mb->usable - size), 1),
+				 __ATOMIC_RELAXED);
 }
 
 static void clear_tag(struct mm_block *mb)
 {
 	if (mb->tag)
-		*mb->tag = 0;
+		__atomic_store_n(mb->tag, 0, __ATOMIC_RELAXED);
 }
 
 static void step_alloc(struct model *m, struct model_block *b)

@@ -135,6 +135,21 @@ static void free_newest(uint64_t n)
 	}
 }
 
+/* Half of each window's, again and again: some of every age survive. */
+static void free_spread(uint64_t n)
+{
+	while (n && m.live) {
+		for (uint64_t w = 0; w <= m.window && n; w++) {
+			uint64_t k = (m.live_of_window[w] + 1) / 2;
+
+			k = k < n ? k : n;
+			if (k)
+				free_of(w, k);
+			n -= k;
+		}
+	}
+}
+
 /* Live objects become `target`: new ones are born, the oldest die. */
 static void go_to(uint64_t target)
 {
@@ -354,7 +369,7 @@ static void step_cache(double t)
 	free_oldest((uint64_t)churn);
 }
 
-static void judge_cache_that_fills_in_ten_windows_is_never_leak(void **state)
+static void judge_cache_that_fills_in_eleven_windows_is_never_leak(void **state)
 {
 	uint64_t seed = base_seed();
 
@@ -362,7 +377,7 @@ static void judge_cache_that_fills_in_ten_windows_is_never_leak(void **state)
 	for (unsigned int i = 0; i < nr_seeds(); i++) {
 		start(seed + i, 2, 512);
 		level = uniform(1000, 50000);
-		fill_s = uniform(1, 20);
+		fill_s = uniform(1, 22);
 		churn = uniform(0, 1) < 0.3 ? 0 : uniform(1, 50);
 		run(200, step_cache);
 		if (m.nr_leak)
@@ -468,6 +483,49 @@ static void judge_stationary_churn_is_never_leak(void **state)
 		if (m.nr_leak)
 			fail_msg("seed %llu: level %.0f churn %.0f window %llu",
 				 (unsigned long long)(seed + i), level, churn,
+				 (unsigned long long)m.first_leak);
+	}
+}
+
+/*
+ * A heap with a garbage collector: garbage piles up until the heap is twice
+ * what lives, then all of it goes; what lives swings, too.
+ */
+static double live_level, lives, garbage, garbage_per_sample;
+
+static void step_collected(double t)
+{
+	if (t == 0) {
+		garbage = 0;
+		lives = live_level;
+	}
+	garbage += uniform(0, 2) * garbage_per_sample;
+	if (garbage > live_level * uniform(0.8, 1.2)) {
+		garbage = 0;
+		lives = live_level * uniform(0.9, 1.1);
+	}
+	if ((uint64_t)(lives + garbage) > m.live)
+		alloc((uint64_t)(lives + garbage) - m.live);
+	else
+		free_spread(m.live - (uint64_t)(lives + garbage));
+}
+
+static void judge_collected_heap_is_never_leak(void **state)
+{
+	uint64_t seed = base_seed();
+
+	(void)state;
+	for (unsigned int i = 0; i < nr_seeds(); i++) {
+		double period_samples = uniform(30, 100);
+
+		start(seed + i, 2, 80);
+		live_level = uniform(100, 5000);
+		garbage_per_sample = live_level / period_samples;
+		run(500, step_collected);
+		if (m.nr_leak)
+			fail_msg("seed %llu: level %.0f period %.0f window %llu",
+				 (unsigned long long)(seed + i), live_level,
+				 period_samples / 10,
 				 (unsigned long long)m.first_leak);
 	}
 }
@@ -599,11 +657,12 @@ int main(void)
 		cmocka_unit_test(judge_leak_that_pauses_is_stopped_and_returns),
 		cmocka_unit_test(judge_warmup_is_never_leak),
 		cmocka_unit_test(
-			judge_cache_that_fills_in_ten_windows_is_never_leak),
+			judge_cache_that_fills_in_eleven_windows_is_never_leak),
 		cmocka_unit_test(judge_cache_once_full_is_no_leak),
 		cmocka_unit_test(judge_sawtooth_of_60_s_is_never_leak),
 		cmocka_unit_test(judge_sawtooth_after_first_tooth_is_never_leak),
 		cmocka_unit_test(judge_stationary_churn_is_never_leak),
+		cmocka_unit_test(judge_collected_heap_is_never_leak),
 		cmocka_unit_test(judge_growth_without_old_survivors_is_no_leak),
 		cmocka_unit_test(suspect_after_three_rises_and_not_after_two),
 		cmocka_unit_test(close_without_sample_leaves_no_trace),

@@ -139,12 +139,49 @@ static void mm_random_threads_holds(void **state)
 	mm_destroy();
 }
 
+/* The walker stops everybody at a consistent point, wherever they are. */
+static void *busy_main(void *arg)
+{
+	struct model *m = arg;
+	unsigned int i;
+
+	for (i = 0; i < thread_batches * 400; i++)
+		model_step(m);
+	model_free_all(m);
+	return NULL;
+}
+
+static void mm_verify_while_threads_run_holds(void **state)
+{
+	pthread_t thread[THREADS];
+	uint64_t seed = test_seed();
+	struct mm_config c;
+	unsigned int i;
+
+	(void)state;
+	config_elastic(&c);
+	c.decay_ns = 1000000;
+	assert_int_equal(mm_init(&c, NULL), 0);
+	thread_batches = env_number("BS_TEST_BATCHES", 40);
+	for (i = 0; i < THREADS; i++) {
+		model_init(&models[i], seed + i, 60UL << 20);
+		pthread_create(&thread[i], NULL, busy_main, &models[i]);
+	}
+	for (i = 0; i < 100; i++)
+		assert_mm_holds();
+	for (i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
+	assert_mm_holds();
+	mm_destroy();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mm_random_elastic_holds),
 		cmocka_unit_test(mm_random_fixed_zones_holds),
 		cmocka_unit_test(mm_random_threads_holds),
+		cmocka_unit_test(mm_verify_while_threads_run_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
