@@ -52,6 +52,7 @@ struct rec_site {
 	uint64_t allocs_before;
 	uint64_t last_bytes;
 	uint64_t last_objects;
+	uint64_t previous_bytes;
 	uint32_t windows;
 	uint32_t nr;
 	uint8_t rises;
@@ -420,6 +421,7 @@ static int write_site(struct bs_journal *j, uint64_t number,
 		.allocs_before = site->allocs_before,
 		.last_bytes = site->last_bytes,
 		.last_objects = site->last_objects,
+		.previous_bytes = site->previous_bytes,
 		.windows = site->windows,
 		.nr = site->nr,
 		.rises = site->rises,
@@ -537,6 +539,7 @@ static int load_site(struct bs_history *h, const struct rec_site *rec,
 	site->logged = rec->logged;
 	site->last_bytes = rec->last_bytes;
 	site->last_objects = rec->last_objects;
+	site->previous_bytes = rec->previous_bytes;
 	site->allocs_before = rec->allocs_before;
 	return 0;
 }

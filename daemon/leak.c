@@ -108,6 +108,7 @@ void bs_leak_append(struct bs_leak_site *site,
 		site->rises += site->rises < UINT8_MAX;
 	else
 		site->rises = 0;
+	site->previous_bytes = site->last_bytes;
 	site->last_bytes = entry->floor_bytes;
 	site->last_objects = entry->floor_objects;
 	site->windows += entry->windows;
@@ -219,22 +220,61 @@ static void third_starts(uint64_t windows, uint64_t start[4])
 		start[k] = warmup + rest * k / 3;
 }
 
-/*
- * From the first to the last third the floor rose by some bytes per window.  Is
- * times/3 of that still kept between the last third's floor and the newest?
- */
-static bool still_growing(const struct floor third[3], const uint64_t start[4],
-			  uint64_t newest_bytes, unsigned int times)
+/* Bytes per window that the thirds let expect. */
+static double promise(const struct floor third[3], const uint64_t start[4])
 {
-	double promised, risen;
+	return (double)(third[2].bytes - third[0].bytes) /
+	       (double)(start[2] - start[0]);
+}
 
-	if (newest_bytes <= third[2].bytes)
+/* Did it rise by times/3 of what `windows` windows promise? */
+static bool rose(uint64_t from, uint64_t to, double promised, uint64_t windows,
+		 unsigned int times)
+{
+	return to > from && (double)(to - from) * BS_LEAK_PROMISE_PARTS >=
+				    promised * (double)windows * times;
+}
+
+static bool still_growing(const struct bs_leak_site *site,
+			  const struct floor third[3], const uint64_t start[4])
+{
+	bool known = site->verdict == BS_VERDICT_LEAK;
+	double promised = promise(third, start);
+
+	if (!rose(third[2].bytes, site->last_bytes, promised,
+		  start[3] - 1 - start[2],
+		  known ? BS_LEAK_KEEP_TIMES : BS_LEAK_DECLARE_TIMES))
 		return false;
-	promised = (double)(third[2].bytes - third[0].bytes) /
-		   (double)(start[2] - start[0]) *
-		   (double)(start[3] - 1 - start[2]);
-	risen = (double)(newest_bytes - third[2].bytes);
-	return risen * BS_LEAK_PROMISE_PARTS >= promised * times;
+	return known || rose(site->previous_bytes, site->last_bytes, promised,
+			     1, BS_LEAK_DECLARE_TIMES);
+}
+
+/* The deepest fall of the floor from a peak, from window `from` on. */
+static uint64_t deepest_fall(const struct bs_leak_site *site, uint64_t from)
+{
+	uint64_t at = 0, peak = 0, fall = 0;
+
+	for (uint32_t i = 0; i < site->nr; i++) {
+		uint64_t floor = site->entries[i].floor_bytes;
+
+		at += site->entries[i].windows;
+		if (at <= from)
+			continue;
+		if (floor > peak)
+			peak = floor;
+		if (peak - floor > fall)
+			fall = peak - floor;
+	}
+	return fall;
+}
+
+/* Grows more than it swings? */
+static bool steady(const struct bs_leak_site *site,
+		   const struct floor third[3], const uint64_t start[4])
+{
+	return site->last_bytes > third[0].bytes &&
+	       site->last_bytes - third[0].bytes >=
+		       BS_LEAK_SWING_TIMES * deepest_fall(site, start[0]);
 }
 
 static double growth(const struct bs_leak_site *site, uint64_t window_ns)
@@ -245,6 +285,8 @@ static double growth(const struct bs_leak_site *site, uint64_t window_ns)
 
 	if (site->windows >= BS_LEAK_MIN_WINDOWS)
 		third_starts(site->windows, start);
+	else if (site->windows > 2)
+		start[0] = 1; /* the first is that of its birth */
 	if (start[3] - start[0] < 2)
 		return 0;
 	first = range_floor(site, start[0], start[0] + 1).bytes;
@@ -254,7 +296,6 @@ static double growth(const struct bs_leak_site *site, uint64_t window_ns)
 
 static bool is_leak(struct bs_leak_site *site, struct bs_site_history *out)
 {
-	bool known = site->verdict == BS_VERDICT_LEAK;
 	bool rare = out->allocs_per_window < BS_LEAK_RARE_ALLOCS &&
 		    site->windows >= BS_LEAK_RARE_WINDOWS;
 	struct floor third[3];
@@ -274,9 +315,7 @@ static bool is_leak(struct bs_leak_site *site, struct bs_site_history *out)
 	    out->survivor_cohorts * UINT64_C(100) <
 		    out->alloc_cohorts * (uint64_t)BS_LEAK_SURVIVOR_PERCENT)
 		return false;
-	return still_growing(third, start, site->last_bytes,
-			     known ? BS_LEAK_KEEP_TIMES :
-				     BS_LEAK_DECLARE_TIMES);
+	return steady(site, third, start) && still_growing(site, third, start);
 }
 
 enum bs_verdict bs_leak_judge(struct bs_leak_site *site, uint32_t survivors,

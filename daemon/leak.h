@@ -18,11 +18,15 @@
  *           allocated: they are of all ages.
  *
  * A table that is being filled satisfies all this until it is full, so a leak
- * is declared only while it still grows (the newest floor has risen above the
- * last third's floor by two thirds of what the thirds promise), and is taken
- * back, as "stopped", when less than a third of the promise is kept.  There is
- * no verdict on fewer than 12 windows, and none on fewer than 20 when single
- * objects decide: in three windows chance finds three objects, too.
+ * is declared only while it still grows: the newest floor has risen above the
+ * last third's floor by two thirds of what the thirds promise, and above the
+ * window before it by two thirds of a window's share of that.  It is taken back,
+ * as "stopped", when less than a third of the promise is kept.  And a heap that
+ * a garbage collector empties now and then swings more than it grows: after the
+ * warm-up the floor must not have fallen, from any peak, by more than a quarter of
+ * what it rose in all.  There is no verdict on fewer than 13 windows, and none
+ * on fewer than 20 when single objects decide: in three windows chance finds
+ * three objects, too.
  * docs/leaks.md has the reasons.
  *
  *	 bytes			     /  leak: three floors, each higher
@@ -43,7 +47,7 @@
 #include "shared/sitereport.h"
 
 #define BS_LEAK_SAMPLES		  10U /* per window */
-#define BS_LEAK_MIN_WINDOWS	  12U /* history needed for a verdict */
+#define BS_LEAK_MIN_WINDOWS	  13U /* history needed for a verdict */
 #define BS_LEAK_RARE_WINDOWS	  20U /* the same, when single objects decide */
 #define BS_LEAK_WARMUP_WINDOWS	  3U  /* at least; else a quarter */
 #define BS_LEAK_SUSPECT_RISES	  3U
@@ -51,6 +55,7 @@
 #define BS_LEAK_MIN_PERCENT	  1U
 #define BS_LEAK_RARE_ALLOCS	  1000U /* per window: objects count, too */
 #define BS_LEAK_SURVIVOR_PERCENT  80U
+#define BS_LEAK_SWING_TIMES	  4U /* risen at least so many times the fall */
 #define BS_LEAK_ENTRIES_MAX	  64U /* per site; more are merged */
 
 /* Neighbouring windows with what their floors have in common: the lower. */
@@ -78,6 +83,7 @@ struct bs_leak_site {
 	uint8_t sampled; /* the window being filled has a sample */
 	uint64_t last_bytes;
 	uint64_t last_objects;
+	uint64_t previous_bytes; /* the window before it, once windows > 1 */
 	/* The window being filled. */
 	uint64_t min_bytes;
 	uint64_t min_objects;

@@ -387,10 +387,12 @@ static void summary_head(const struct bs_query_work *w,
 				 "running",
 		      seconds_since_start(w, st->ended_ns));
 	bs_buf_put_bytes(out, st->peak_bytes);
-	bs_buf_puts(out, " (");
-	bs_buf_put_bytes(out, peak_pages(s) * BS_ABI_PAGE_BYTES);
-	bs_buf_printf(out, " of pages), live %s ",
-		      w->ended ? "at exit" : "now");
+	if (peak_pages(s)) {
+		bs_buf_puts(out, " (");
+		bs_buf_put_bytes(out, peak_pages(s) * BS_ABI_PAGE_BYTES);
+		bs_buf_puts(out, " of pages)");
+	}
+	bs_buf_printf(out, ", live %s ", w->ended ? "at exit" : "now");
 	bs_buf_put_bytes(out, st->live_bytes);
 	bs_buf_printf(out,
 		      " in %" PRIu64 " objects, %" PRIu64 " allocations\n",
