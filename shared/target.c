@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,8 @@
 #include "shared/snapshot.h"
 #include "shared/wire.h"
 
-#define CANDIDATES_MAX 20 /* lines of a "which one?" message */
+#define CANDIDATES_MAX 20   /* lines of a "which one?" message */
+#define STATE_NAME_MAX 160U /* of a directory's name in the state path */
 
 static const char *const state_names[] = {
 	[BS_TARGET_RUNNING] = "running", [BS_TARGET_EXITED] = "exited",
@@ -49,6 +51,45 @@ int bs_target_dir(char *dir, size_t len)
 		n = snprintf(dir, len, "/dev/shm/buddyscope-%u",
 			     (unsigned int)geteuid());
 	return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+}
+
+int bs_state_dir(char *path, size_t len)
+{
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	const struct passwd *pw;
+	int n;
+
+	if (xdg && xdg[0] == '/') {
+		n = snprintf(path, len, "%s/buddyscope", xdg);
+		return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+	}
+	if (!home || home[0] != '/') {
+		pw = getpwuid(geteuid());
+		home = pw ? pw->pw_dir : "/tmp";
+	}
+	n = snprintf(path, len, "%s/.local/state/buddyscope", home);
+	return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+}
+
+/* /dev/shm/buddyscope-0 -> STATE/dev-shm-buddyscope-0 */
+int bs_state_dir_of(const char *dir, char *path, size_t len)
+{
+	size_t name, at;
+
+	if (bs_state_dir(path, len))
+		return -ENAMETOOLONG;
+	dir += *dir == '/';
+	name = strlen(dir);
+	if (name > STATE_NAME_MAX)
+		dir += name - STATE_NAME_MAX;
+	at = strlen(path);
+	if (at + 1 + strlen(dir) >= len)
+		return -ENAMETOOLONG;
+	path[at++] = '/';
+	for (; *dir; dir++)
+		path[at++] = *dir == '/' ? '-' : *dir;
+	path[at] = '\0';
+	return 0;
 }
 
 int bs_target_dir_make(const char *dir, char *err, size_t errlen)
@@ -270,15 +311,15 @@ static void mark_exec(struct bs_target_list *list)
 				list->targets[i].state = BS_TARGET_EXEC;
 }
 
-int bs_target_list(const char *dir, struct bs_target_list *list, char *err,
-		   size_t errlen)
+/* Adds what is in the directory; a missing one holds nothing. */
+static int add_directory(struct bs_target_list *list, const char *dir,
+			 char *err, size_t errlen)
 {
 	uint64_t pidns = bs_proc_pidns(), start, nonce;
 	struct dirent *entry;
 	int ret = 0, pid;
 	DIR *d;
 
-	memset(list, 0, sizeof(*list));
 	d = opendir(dir);
 	if (!d) {
 		if (errno == ENOENT)
@@ -292,16 +333,73 @@ int bs_target_list(const char *dir, struct bs_target_list *list, char *err,
 		if (bs_target_parse_name(entry->d_name, &pid, &start, &nonce))
 			ret = add_target(list, dir, entry->d_name, pidns);
 	closedir(d);
-	if (ret) {
+	if (ret)
 		snprintf(err, errlen, "cannot list %s: %s", dir,
 			 strerror(-ret));
-		bs_target_list_free(list);
-		return ret;
-	}
+	return ret;
+}
+
+static void finish_list(struct bs_target_list *list)
+{
 	if (list->nr)
 		qsort(list->targets, list->nr, sizeof(*list->targets),
 		      compare_targets);
 	mark_exec(list);
+}
+
+int bs_target_list(const char *dir, struct bs_target_list *list, char *err,
+		   size_t errlen)
+{
+	int ret;
+
+	memset(list, 0, sizeof(*list));
+	ret = add_directory(list, dir, err, errlen);
+	if (ret)
+		bs_target_list_free(list);
+	else
+		finish_list(list);
+	return ret;
+}
+
+/* A segment just being archived is in both places: the live one counts. */
+static void drop_copies(struct bs_target_list *list, size_t nr_live)
+{
+	size_t kept = nr_live;
+
+	for (size_t i = nr_live; i < list->nr; i++) {
+		const char *name = strrchr(list->targets[i].path, '/');
+		bool copy = false;
+
+		for (size_t j = 0; j < nr_live && !copy; j++)
+			copy = !strcmp(name,
+				       strrchr(list->targets[j].path, '/'));
+		if (!copy)
+			list->targets[kept++] = list->targets[i];
+	}
+	list->nr = kept;
+}
+
+int bs_target_list_all(const char *dir, struct bs_target_list *list, char *err,
+		       size_t errlen)
+{
+	char absolute[PATH_MAX], archive[PATH_MAX];
+	size_t nr_live;
+	int ret;
+
+	memset(list, 0, sizeof(*list));
+	ret = add_directory(list, dir, err, errlen);
+	nr_live = list->nr;
+	if (!ret && realpath(dir, absolute) &&
+	    !bs_state_dir_of(absolute, archive, sizeof(archive) - 8)) {
+		strcat(archive, "/archive");
+		ret = add_directory(list, archive, err, errlen);
+	}
+	if (ret) {
+		bs_target_list_free(list);
+		return ret;
+	}
+	drop_copies(list, nr_live);
+	finish_list(list);
 	return 0;
 }
 

@@ -60,6 +60,17 @@ const char *bs_target_state_name(enum bs_target_state state);
 int bs_target_dir(char *dir, size_t len);
 
 /*
+ * Where the daemon keeps its state: $XDG_STATE_HOME/buddyscope, else
+ * ~/.local/state/buddyscope.  0 or -ENAMETOOLONG.
+ */
+int bs_state_dir(char *path, size_t len);
+/*
+ * The folder of the state that belongs to the segment directory `dir`
+ * (absolute): its ended targets are in .../archive.  0 or -ENAMETOOLONG.
+ */
+int bs_state_dir_of(const char *dir, char *path, size_t len);
+
+/*
  * Creates the directory with mode 0700 if it is missing and checks that it is
  * a directory of ours that nobody else can write.  0 or -errno with err.
  */
@@ -83,6 +94,9 @@ uint64_t bs_proc_pidns(void);
  */
 int bs_target_list(const char *dir, struct bs_target_list *list, char *err,
 		   size_t errlen);
+/* The same, and ended targets that the daemon has archived. */
+int bs_target_list_all(const char *dir, struct bs_target_list *list, char *err,
+		       size_t errlen);
 void bs_target_list_free(struct bs_target_list *list);
 
 /*

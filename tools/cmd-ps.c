@@ -76,7 +76,7 @@ int tool_run_ps(const struct tool *tool, int argc, char **argv)
 		tool_warn("BUDDYSCOPE_DIR is too long");
 		return BS_EXIT_FAILED;
 	}
-	if (bs_target_list(dir, &list, err, sizeof(err))) {
+	if (bs_target_list_all(dir, &list, err, sizeof(err))) {
 		tool_warn("%s", err);
 		return BS_EXIT_FAILED;
 	}

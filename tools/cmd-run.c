@@ -67,9 +67,35 @@ static int set_environment(const struct run *run, const char *library)
 	return ret;
 }
 
+/*
+ * The directory of the segments must be there, and its name must stay right
+ * when the program or the daemon changes its own directory.
+ */
+static int prepare_directory(void)
+{
+	char dir[PATH_MAX], absolute[PATH_MAX], err[512];
+	const char *env = getenv("BUDDYSCOPE_DIR");
+
+	if (bs_target_dir(dir, sizeof(dir))) {
+		tool_warn("BUDDYSCOPE_DIR is too long");
+		return BS_EXIT_FAILED;
+	}
+	if (bs_target_dir_make(dir, err, sizeof(err))) {
+		tool_warn("%s", err);
+		return BS_EXIT_FAILED;
+	}
+	if (env && *env &&
+	    (!realpath(dir, absolute) ||
+	     setenv("BUDDYSCOPE_DIR", absolute, 1))) {
+		tool_warn("cannot resolve %s: %s", dir, strerror(errno));
+		return BS_EXIT_FAILED;
+	}
+	return 0;
+}
+
 static int run_program(const struct run *run, char **argv)
 {
-	char path[PATH_MAX], library[PATH_MAX], dir[PATH_MAX], err[512];
+	char path[PATH_MAX], library[PATH_MAX];
 	uint64_t start_ticks = 0;
 	pid_t pid = 0;
 	int ret;
@@ -79,11 +105,10 @@ static int run_program(const struct run *run, char **argv)
 		ret = run_find_library(library, sizeof(library));
 	if (ret)
 		return ret;
-	if (bs_target_dir(dir, sizeof(dir)) ||
-	    bs_target_dir_make(dir, err, sizeof(err)))
-		tool_warn("%s; the program will not be visible", err);
-	else
-		run_ensure_daemon();
+	ret = prepare_directory();
+	if (ret)
+		return ret;
+	run_ensure_daemon();
 	if (set_environment(run, library))
 		return BS_EXIT_FAILED;
 	ret = run_child(path, argv, &pid, &start_ticks);

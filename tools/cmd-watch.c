@@ -50,29 +50,23 @@ static bool parse_interval(const char *text, uint64_t *ns)
 	return false;
 }
 
-/* The state now of the target that the last reading was of. */
+/* The state now of the target that the first reading was of. */
 static enum bs_target_state target_state(const struct bs_target *target)
 {
-	enum bs_target_state state = BS_TARGET_UNKNOWN;
+	enum bs_target_state state = BS_TARGET_EXITED;
 	struct bs_target_list list;
-	char dir[PATH_MAX], err[512], *slash;
-	bool found = false;
+	char dir[PATH_MAX], err[512];
 
-	snprintf(dir, sizeof(dir), "%s", target->path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		*slash = '\0';
-	if (bs_target_list(dir, &list, err, sizeof(err)))
-		return state;
-	for (size_t i = 0; i < list.nr; i++) {
-		if (strcmp(list.targets[i].path, target->path))
-			continue;
-		state = list.targets[i].state;
-		found = true;
-	}
+	if (bs_target_dir(dir, sizeof(dir)) ||
+	    bs_target_list_all(dir, &list, err, sizeof(err)))
+		return BS_TARGET_UNKNOWN;
+	for (size_t i = 0; i < list.nr; i++)
+		if (list.targets[i].pid == target->pid &&
+		    list.targets[i].start_ticks == target->start_ticks &&
+		    list.targets[i].nonce == target->nonce)
+			state = list.targets[i].state;
 	bs_target_list_free(&list);
-	/* Archived by the daemon: it has ended. */
-	return found ? state : BS_TARGET_EXITED;
+	return state;
 }
 
 static void sleep_until(struct timespec *next, uint64_t interval_ns)

@@ -55,7 +55,7 @@ static struct bs_snapshot *find_segment(pid_t pid, uint64_t start_ticks)
 	char dir[PATH_MAX], err[512];
 
 	if (bs_target_dir(dir, sizeof(dir)) ||
-	    bs_target_list(dir, &list, err, sizeof(err)))
+	    bs_target_list_all(dir, &list, err, sizeof(err)))
 		return NULL;
 	for (size_t i = list.nr; i-- > 0 && !s;)
 		if (list.targets[i].pid == (int)pid &&

@@ -140,7 +140,7 @@ static int find_target(const char *dir, const char *arg, bool quiet, char *path,
 	char err[512];
 	int code;
 
-	if (bs_target_list(dir, &list, err, sizeof(err))) {
+	if (bs_target_list_all(dir, &list, err, sizeof(err))) {
 		tool_warn("%s", err);
 		return BS_EXIT_FAILED;
 	}
