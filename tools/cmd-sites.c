@@ -85,8 +85,7 @@ static int make_request(const struct query *q, struct bs_buf *request)
 		bs_buf_puts(request, " --all");
 	if (q->sort)
 		bs_buf_printf(request, " --sort=%s", q->sort);
-	if (q->limit)
-		bs_buf_printf(request, " --limit=%lu", q->limit);
+	bs_buf_printf(request, " --limit=%lu", q->limit);
 	if (q->min_bytes)
 		bs_buf_printf(request, " --min=%lu", q->min_bytes);
 	if (q->site)

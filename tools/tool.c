@@ -131,20 +131,37 @@ void tool_pin_target(void)
 	target_pinned = tool_has_last_target;
 }
 
+/* The pinned target, wherever its segment is by now. */
+static const struct bs_target *find_pinned(const struct bs_target_list *list)
+{
+	for (size_t i = 0; i < list->nr; i++) {
+		const struct bs_target *t = &list->targets[i];
+
+		if (t->pid == tool_last_target.pid &&
+		    t->start_ticks == tool_last_target.start_ticks &&
+		    t->nonce == tool_last_target.nonce)
+			return t;
+	}
+	return NULL;
+}
+
 static int find_target(const char *dir, const char *arg, bool quiet, char *path,
 		       size_t len)
 {
-	struct bs_target_list list;
-	const struct bs_target *t;
+	const struct bs_target *t = NULL;
 	struct bs_buf msg = BS_BUF_INIT;
+	struct bs_target_list list;
+	int code = BS_EXIT_OK;
 	char err[512];
-	int code;
 
 	if (bs_target_list_all(dir, &list, err, sizeof(err))) {
 		tool_warn("%s", err);
 		return BS_EXIT_FAILED;
 	}
-	t = bs_target_resolve(&list, arg, &code, &msg);
+	if (target_pinned)
+		t = find_pinned(&list);
+	if (!t)
+		t = bs_target_resolve(&list, arg, &code, &msg);
 	if (t) {
 		tool_last_target = *t;
 		tool_has_last_target = true;
@@ -171,10 +188,6 @@ int tool_target(const char *arg, bool quiet, char *path, size_t len)
 		}
 		return BS_EXIT_OK;
 	}
-	if (target_pinned) {
-		snprintf(path, len, "%s", tool_last_target.path);
-		return BS_EXIT_OK;
-	}
 	if (bs_target_dir(dir, sizeof(dir))) {
 		tool_warn("BUDDYSCOPE_DIR is too long");
 		return BS_EXIT_FAILED;
@@ -182,23 +195,28 @@ int tool_target(const char *arg, bool quiet, char *path, size_t len)
 	return find_target(dir, arg, quiet, path, len);
 }
 
+#define MOVED_TRIES 3
+
 struct bs_snapshot *tool_snapshot(const char *arg, unsigned int sections,
 				  int *code)
 {
 	char path[PATH_MAX], err[PATH_MAX + 256];
-	struct bs_snapshot *s;
+	bool file = arg && tool_is_file(arg), gone = true;
+	struct bs_snapshot *s = NULL;
 
-	*code = tool_target(arg, false, path, sizeof(path));
-	if (*code)
-		return NULL;
-	s = bs_snapshot_read_sections(path, sections, err, sizeof(err));
-	if (!s) {
-		tool_warn("%s", err);
-		*code = arg && tool_is_file(arg) && access(path, F_OK)
-				? BS_EXIT_NO_TARGET
-				: BS_EXIT_FAILED;
+	/* A program that just ended: the daemon moves its segment. */
+	for (int i = 0; i < MOVED_TRIES && gone; i++) {
+		*code = tool_target(arg, false, path, sizeof(path));
+		if (*code)
+			return NULL;
+		s = bs_snapshot_read_sections(path, sections, err, sizeof(err));
+		gone = !s && access(path, F_OK);
 	}
-	return s;
+	if (s)
+		return s;
+	tool_warn("%s", err);
+	*code = file && gone ? BS_EXIT_NO_TARGET : BS_EXIT_FAILED;
+	return NULL;
 }
 
 /* ---- daemon ------------------------------------------------------------- */

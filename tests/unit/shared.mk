@@ -11,6 +11,7 @@ SHARED_TESTS = \
 	tests/unit/test_shared_snapshot
 check_PROGRAMS += $(SHARED_TESTS) tests/abi-table tests/mkseg
 UNIT_TESTS += $(SHARED_TESTS) tests/unit/command tests/unit/docs-segment
+RUN_TESTS += tests/integration/run
 
 SHARED_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 SHARED_TEST_LIBS = libshared.la $(CMOCKA_LIBS) -lm -lpthread
@@ -52,6 +53,7 @@ endif
 EXTRA_DIST += \
 	docs/segment.md \
 	tests/abi-fields.awk \
+	tests/integration/run \
 	tests/unit/command \
 	tests/unit/docs-segment
 
