@@ -90,6 +90,7 @@ struct bs_tls bs_tls;
  */
 enum bs_client_word {
 	BS_CLIENT_READY = 0,   /* start.c: BS_READY, else take the slow way in */
+	BS_CLIENT_STARTING,    /* start.c: 1 while a thread is in start */
 	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 19 are its own */
 	BS_CLIENT_TRACE = 20,  /* trace/: 20 to 31 are its own */
 };

@@ -13,6 +13,7 @@
  * others, so that the start comes before anybody's pthread_atfork().
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,7 +30,6 @@ bool bs_unwinder_wanted;
 bool bs_tracing;
 char **bs_environ;
 
-static uint32_t starting; /* 1: somebody is in come_to_life() */
 static enum { ST_DOWN, ST_UP, ST_FAILED } state;
 
 static const struct mm_client client = {
@@ -51,7 +51,8 @@ static void start(void)
 		return;
 	}
 	mm.wipe->alive = 1;
-	bs_wipe = mm.wipe;
+	mm.wipe->client[BS_CLIENT_STARTING] = 1; /* the lock moves along */
+	__atomic_store_n(&bs_wipe, mm.wipe, __ATOMIC_RELEASE);
 	segment_create();
 	if (bs_tracing)
 		trace_init();
@@ -73,19 +74,33 @@ void bs_child(bool raw)
 	bs_wipe->alive = 1;
 }
 
-/* Two threads may find us down, or be the first two of a raw child. */
+/*
+ * Two threads may find us down, or be the first two of a raw child.  The word is
+ * in the page that fork wipes: a child never waits for a thread it has not got.
+ */
 static void start_lock(void)
 {
-	while (__atomic_exchange_n(&starting, 1, __ATOMIC_ACQUIRE))
+	for (;;) {
+		struct mm_wipe *w = __atomic_load_n(&bs_wipe, __ATOMIC_ACQUIRE);
+
+		if (!__atomic_exchange_n(&w->client[BS_CLIENT_STARTING], 1,
+					 __ATOMIC_ACQUIRE))
+			return;
 		sys_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	}
 }
 
 static void start_unlock(void)
 {
-	__atomic_store_n(&starting, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&bs_wipe->client[BS_CLIENT_STARTING], 0,
+			 __ATOMIC_RELEASE);
 }
 
-/* Start, or take over as a child; false: the engine is not there. */
+/*
+ * Start, or take over as a child; false: the engine is not there.  A child makes
+ * its segment when it first allocates, so that fork and exec stay cheap: when
+ * tracing, trace_alloc() does it.
+ */
 static bool come_to_life(void)
 {
 	start_lock();
@@ -93,10 +108,9 @@ static bool come_to_life(void)
 		start();
 	else if (state == ST_UP && !bs_wipe->alive)
 		bs_child(true);
-	/* A forked child publishes when it first allocates: exec stays cheap. */
-	if (state == ST_UP && !bs_tracing && !segment_self()->header)
+	if (state == ST_UP && !bs_tracing && !segment_self()->ready)
 		segment_child_publish();
-	if (state == ST_UP)
+	if (state == ST_UP && (bs_tracing || segment_self()->ready))
 		bs_wipe->client[BS_CLIENT_READY] = BS_READY;
 	start_unlock();
 	return state == ST_UP;
@@ -144,6 +158,23 @@ __attribute__((noinline, cold)) void bs_leave_slow(void)
 	errno = saved_errno;
 }
 
+/*
+ * Nothing but two stores: a handler may call _exit() from anywhere.  A vfork child
+ * does too, and must not end its parent's segment.
+ */
+static void mark_exited(void)
+{
+	struct bs_abi_header *header;
+
+	if (state != ST_UP || !bs_wipe->alive || !bs_is_owner())
+		return;
+	header = segment_self()->header;
+	if (!header)
+		return;
+	header->exited_ns = sys_now_ns();
+	__atomic_store_n(&header->state, BS_STATE_EXITED, __ATOMIC_RELEASE);
+}
+
 static void __attribute__((constructor)) constructor(int argc, char **argv,
 						     char **envp)
 {
@@ -156,6 +187,7 @@ static void __attribute__((constructor)) constructor(int argc, char **argv,
 		bs_tls.depth = 0;
 	}
 	bs_environ = NULL;
+	at_quick_exit(mark_exited);
 }
 
 /* ---- the end --------------------------------------------------------------------- */
@@ -187,32 +219,12 @@ static void __attribute__((destructor)) finish(void)
 	}
 }
 
-/* Nothing but two stores: a handler may call _exit() from anywhere. */
-static void mark_exited(void)
-{
-	struct bs_abi_header *header = segment_self()->header;
-
-	if (!header)
-		return;
-	header->exited_ns = sys_now_ns();
-	__atomic_store_n(&header->state, BS_STATE_EXITED, __ATOMIC_RELEASE);
-}
-
-/*
- * A forked child usually ends this way, without any handler.  A vfork child
- * does too, and must not end its parent's segment.
- */
-static void __attribute__((noreturn)) end_process(int status)
-{
-	if (state == ST_UP && bs_wipe->alive && bs_is_owner())
-		mark_exited();
-	for (;;)
-		sys_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
-}
-
+/* A forked child usually ends this way, without any handler. */
 BS_EXPORT void _exit(int status)
 {
-	end_process(status);
+	mark_exited();
+	for (;;)
+		sys_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 BS_EXPORT void _Exit(int status) __attribute__((alias("_exit"), noreturn));

@@ -26,6 +26,7 @@ behaviour_programs = \
 	tests/behaviour/life \
 	tests/behaviour/limits \
 	tests/behaviour/misuse \
+	tests/behaviour/mmap \
 	tests/behaviour/sandbox \
 	tests/behaviour/signals \
 	tests/behaviour/small-world \
@@ -66,6 +67,8 @@ tests_behaviour_limits_SOURCES = tests/behaviour/limits.c tests/behaviour/check.
 tests_behaviour_limits_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_misuse_SOURCES = tests/behaviour/misuse.c tests/behaviour/check.h
 tests_behaviour_misuse_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_mmap_SOURCES = tests/behaviour/mmap.c tests/behaviour/check.h
+tests_behaviour_mmap_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_sandbox_SOURCES = tests/behaviour/sandbox.c tests/behaviour/check.h
 tests_behaviour_sandbox_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_signals_SOURCES = tests/behaviour/signals.c tests/behaviour/check.h

@@ -17,6 +17,12 @@
 		}                                                              \
 	} while (0)
 
+/* Compilers that do not use the sized forms do not declare them either. */
+void operator delete(void *, std::size_t) noexcept;
+void operator delete[](void *, std::size_t) noexcept;
+void operator delete(void *, std::size_t, std::align_val_t) noexcept;
+void operator delete[](void *, std::size_t, std::align_val_t) noexcept;
+
 static std::size_t too_much()
 {
 	volatile std::size_t n = std::size_t(1) << 60;
