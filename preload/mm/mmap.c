@@ -161,16 +161,6 @@ static struct vm_struct *join_neighbours(struct vm_struct *area)
 
 /* ---- records ------------------------------------------------------------------------ */
 
-static char *dup_string(const char *s)
-{
-	size_t len = strlen(s) + 1;
-	char *copy = mm_alloc(len, 1, GFP_KERNEL);
-
-	if (copy)
-		memcpy(copy, s, len);
-	return copy;
-}
-
 /* Path of a descriptor, NULL when it cannot be told. */
 static char *fd_path(int fd)
 {
@@ -182,9 +172,9 @@ static char *fd_path(int fd)
 	sys_format(link, sizeof(link), "/proc/self/fd/%d", fd);
 	len = sys_readlinkat(AT_FDCWD, link, path, sizeof(path) - 1);
 	if (sys_is_err(len))
-		return dup_string("?");
+		return vm_dup_path("?");
 	path[len] = '\0';
-	return dup_string(path);
+	return vm_dup_path(path);
 }
 
 static struct vm_struct *record(uint64_t addr, uint64_t len, int prot,
@@ -275,7 +265,7 @@ static void copy_records(uint64_t old, uint64_t len, uint64_t to)
 		copy = vm_insert(to + (start - old), end - start, area->flags,
 				 area->prot);
 		if (copy) {
-			copy->path = area->path ? dup_string(area->path) : NULL;
+			copy->path = area->path ? vm_dup_path(area->path) : NULL;
 			copy->offset = area->offset + (start - area->addr);
 			copy->tag = area->tag;
 			copy->born_ns = area->born_ns;
@@ -390,7 +380,7 @@ void mm_record(void *addr, size_t len, int prot, uint32_t area_flags,
 {
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	record((uint64_t)addr, ALIGN_UP((uint64_t)len, PAGE_SIZE), prot,
-	       area_flags, path ? dup_string(path) : NULL, 0, tag);
+	       area_flags, path ? vm_dup_path(path) : NULL, 0, tag);
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 }
 

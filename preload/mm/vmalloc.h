@@ -32,6 +32,8 @@ struct vm_struct *vm_split(struct vm_struct *area, uint64_t addr);
 /* Join b, which follows a at once, to a. */
 void vm_join(struct vm_struct *a, struct vm_struct *b);
 void vm_publish(struct vm_struct *area);
+/* A copy for area->path, which vm_remove() frees; NULL: no memory. */
+char *vm_dup_path(const char *path);
 /* Call fn for each area in address order; stops when fn returns not 0. */
 int vm_walk(int (*fn)(struct vm_struct *area, void *arg), void *arg);
 

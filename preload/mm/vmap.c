@@ -224,7 +224,7 @@ void vm_remove(struct vm_struct *area)
 	kmem_cache_free(mm.vm_cachep, area);
 }
 
-static char *dup_path(const char *path)
+char *vm_dup_path(const char *path)
 {
 	size_t len = strlen(path) + 1;
 	char *copy = mm_alloc(len, 1, GFP_KERNEL);
@@ -250,7 +250,7 @@ struct vm_struct *vm_split(struct vm_struct *area, uint64_t addr)
 	area->guard_bytes = 0;
 	area->size = area->requested_bytes = low;
 	if (area->path) {
-		upper->path = dup_path(area->path);
+		upper->path = vm_dup_path(area->path);
 		upper->offset = area->offset + low;
 	}
 	keep = MIN(area->charged_pages, low >> PAGE_SHIFT);
