@@ -275,9 +275,9 @@ int bs_wire_call(int fd, const char *request, bool json, int timeout_ms,
 	chunk = malloc(READ_BYTES);
 	if (!chunk)
 		return -ENOMEM;
-	ret = send_all(fd, request, strlen(request));
-	if (!ret)
-		ret = send_all(fd, "\n", 1);
+	bs_buf_printf(&in, "%s\n", request); /* one send: one line */
+	ret = in.failed ? -ENOMEM : send_all(fd, in.data, in.len);
+	bs_buf_reset(&in);
 	while (!ret) {
 		n = poll(&pfd, 1, timeout_ms);
 		if (n < 0 && errno == EINTR)
