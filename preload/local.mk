@@ -43,27 +43,17 @@ if !SANITIZERS
 lib_LTLIBRARIES += libbuddyscope.la
 endif
 
-libbuddyscope_la_SOURCES = \
-	preload/dl.c \
-	preload/entry.h \
-	preload/foreign.c \
-	preload/fork.c \
+# The call sites and the segment, for libbuddyscope and for unit tests.
+# libunwind is loaded at run time; only its headers are used.
+noinst_LTLIBRARIES += libtrace.la
+libtrace_la_SOURCES = \
 	preload/internal.h \
-	preload/malloc.c \
-	preload/mmap.c \
 	preload/modules.c \
 	preload/modules.h \
-	preload/operators.c \
-	preload/options.c \
 	preload/prune.c \
 	preload/prune.h \
-	preload/report.c \
-	preload/sandbox.c \
 	preload/segment.c \
 	preload/segment.h \
-	preload/start.c \
-	preload/stats.c \
-	preload/tail.S \
 	preload/trace/cfi.c \
 	preload/trace/cfi.h \
 	preload/trace/depot.c \
@@ -76,9 +66,24 @@ libbuddyscope_la_SOURCES = \
 	preload/trace/trace.h \
 	preload/trace/unwind.c \
 	preload/trace/unwind.h
-# libunwind is loaded at run time; only its headers are used.
-libbuddyscope_la_CFLAGS = $(BS_PRELOAD_CFLAGS) $(LIBUNWIND_CFLAGS)
-libbuddyscope_la_LIBADD = libmm.la
+libtrace_la_CFLAGS = $(BS_PRELOAD_CFLAGS) $(LIBUNWIND_CFLAGS)
+
+libbuddyscope_la_SOURCES = \
+	preload/dl.c \
+	preload/entry.h \
+	preload/foreign.c \
+	preload/fork.c \
+	preload/malloc.c \
+	preload/mmap.c \
+	preload/operators.c \
+	preload/options.c \
+	preload/report.c \
+	preload/sandbox.c \
+	preload/start.c \
+	preload/stats.c \
+	preload/tail.S
+libbuddyscope_la_CFLAGS = $(BS_PRELOAD_CFLAGS)
+libbuddyscope_la_LIBADD = libtrace.la libmm.la
 # initfirst: our constructor comes before all others, so that our atfork handler
 # is the first.  now: no lazy binding in a vfork child or a signal handler.
 # nodelete: other code holds addresses of ours for ever.

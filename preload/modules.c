@@ -508,6 +508,19 @@ void modules_init(const char *exe)
 		m.records = sys_reserve(table);
 }
 
+void modules_destroy(void)
+{
+	size_t table = SEGMENT_NR_MODULES * sizeof(struct bs_abi_module);
+
+	if (m.records)
+		sys_munmap(m.records, table);
+	if (m.found)
+		sys_munmap(m.found, table);
+	if (m.live)
+		sys_munmap(m.live, SEGMENT_NR_MODULES * sizeof(*m.live));
+	memset(&m, 0, sizeof(m));
+}
+
 /* Bounded: who scans may itself wait for a lock that the forking thread holds. */
 #define FORK_WAIT_NS 1000000000ULL
 

@@ -12,6 +12,8 @@
 /* Before the first scan; exe: path of the main program. */
 void modules_init(const char *exe);
 
+void modules_destroy(void);
+
 /* Writes all records into a new segment. */
 void modules_republish(void);
 

@@ -688,6 +688,16 @@ void segment_child_publish(void)
 	sys_unlock(&self.create_lock, SYS_RANK_SEGMENT);
 }
 
+void segment_destroy(void)
+{
+	if (self.base)
+		sys_munmap(self.base, self.bytes);
+	if (self.page_state)
+		sys_munmap(self.page_state, self.page_state_bytes);
+	modules_destroy();
+	memset(&self, 0, sizeof(self));
+}
+
 void segment_exit(void)
 {
 	struct bs_abi_header *h = segment_self()->header;

@@ -95,6 +95,9 @@ void segment_child(bool raw);
  */
 void segment_child_publish(void);
 
+/* Tests only: unmaps everything; the file stays. */
+void segment_destroy(void);
+
 /* From an exit handler: modules once more, state EXITED, exited_ns. */
 void segment_exit(void);
 

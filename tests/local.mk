@@ -56,3 +56,4 @@ endif
 include $(top_srcdir)/tests/behaviour/local.mk
 include $(top_srcdir)/tests/unit/daemon.mk
 include $(top_srcdir)/tests/unit/shared.mk
+include $(top_srcdir)/tests/unit/trace.mk

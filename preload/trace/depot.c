@@ -100,13 +100,24 @@ static void publish(uint32_t i)
 			 __ATOMIC_RELEASE);
 }
 
-static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation)
+static void count_dropped(void)
+{
+	struct segment *seg = segment_self();
+
+	if (seg->header)
+		__atomic_fetch_add(&seg->header->section[BS_SEC_NODES].dropped,
+				   1, __ATOMIC_RELAXED);
+}
+
+/* Refused at `limit` nodes. */
+static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation,
+			  uint32_t limit)
 {
 	uint32_t *bucket = bucket_of(parent, pc, generation);
 	uint32_t i = nr_nodes;
 	struct node *n;
 
-	if (i == max_nodes)
+	if (i >= limit)
 		return DEPOT_NONE;
 	n = &nodes[i];
 	n->pc = pc;
@@ -134,19 +145,27 @@ uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 {
 	uint32_t node = depot_find(pcs, generation, nr), child;
+	uint32_t limit = max_nodes - (nr > DEPOT_SHORT ? max_nodes / 8 : 0);
 
 	if (node != DEPOT_NONE)
 		return node;
+	if (depot_nr_nodes() >= limit)
+		goto out_full;
 	node = 0;
 	sys_lock(&depot_lock, SYS_RANK_DEPOT);
 	while (nr-- && node != DEPOT_NONE) {
 		child = find_child(node, pcs[nr], generation[nr]);
 		if (child == DEPOT_NONE)
-			child = add_child(node, pcs[nr], generation[nr]);
+			child = add_child(node, pcs[nr], generation[nr],
+					  limit);
 		node = child;
 	}
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
-	return node;
+	if (node != DEPOT_NONE)
+		return node;
+out_full:
+	count_dropped();
+	return DEPOT_NONE;
 }
 
 bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr)

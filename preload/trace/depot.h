@@ -33,7 +33,12 @@ int depot_init(uint32_t nr_nodes);
 uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
 		    size_t nr);
 
-/* The same, added when missing.  DEPOT_NONE: full. */
+/*
+ * The same, added when missing.  DEPOT_NONE: full; an eighth of the nodes is kept for
+ * stacks of at most DEPOT_SHORT frames, so that a program with very many stacks still
+ * gets its innermost callers recorded.
+ */
+#define DEPOT_SHORT 4
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation,
 		   size_t nr);
 

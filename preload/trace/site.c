@@ -104,13 +104,23 @@ static uint32_t capacity(void)
 		       max_sites;
 }
 
+static void count_dropped(void)
+{
+	struct segment *seg = segment_self();
+
+	if (seg->header)
+		seg->header->section[BS_SEC_SITES].dropped++;
+}
+
 /* Filled, published and counted before its node names it. */
 static uint32_t make_site(uint32_t node)
 {
 	uint32_t i = nr_sites;
 
-	if (i >= capacity())
+	if (i >= capacity()) {
+		count_dropped();
 		return 0;
+	}
 	sites[i].node = node;
 	sites[i].kinds = 0;
 	sites[i].first_ns = sys_now_coarse_ns();

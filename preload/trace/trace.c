@@ -82,12 +82,25 @@ static void memo_store(uint64_t hash, uint32_t site)
 
 /* ---- the running stack --------------------------------------------------------------- */
 
+static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash)
+{
+	uint32_t generation[TRACE_MAX_FRAMES], node, site;
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		generation[i] = segment_generation(pcs[i] - 1);
+	node = depot_add(pcs, generation, nr);
+	site = node == DEPOT_NONE ? 0 : site_of_node(node);
+	if (site)
+		memo_store(hash, site);
+	return site;
+}
+
+/* refresh: the module table may be brought up to date. */
 static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 {
-	uint32_t generation[TRACE_MAX_FRAMES];
 	uint64_t hash = hash_stack(pcs, nr);
-	uint32_t site = memo_find(hash, pcs, nr), node;
-	size_t i;
+	uint32_t site = memo_find(hash, pcs, nr);
 
 	if (likely(site))
 		return site;
@@ -95,15 +108,14 @@ static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 		segment_modules_check(pcs, nr);
 		hash = hash_stack(pcs, nr);
 	}
-	for (i = 0; i < nr; i++)
-		generation[i] = segment_generation(pcs[i] - 1);
-	node = depot_add(pcs, generation, nr);
-	site = node == DEPOT_NONE ? 0 : site_of_node(node);
-	if (site)
-		memo_store(hash, site);
-	else
-		mm_count(BS_VMSTAT_SITES_DROPPED, 1);
-	return site;
+	site = add_site(pcs, nr, hash);
+	if (site || nr <= DEPOT_SHORT)
+		return site;
+	/* the depot is full: at least who called */
+	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
+	hash = hash_stack(pcs, DEPOT_SHORT);
+	site = memo_find(hash, pcs, DEPOT_SHORT);
+	return site ? site : add_site(pcs, DEPOT_SHORT, hash);
 }
 
 static uint32_t running_site(uint32_t *kind)

@@ -68,7 +68,8 @@ static __attribute__((noinline)) bool may_read_slow(uintptr_t addr)
 {
 	uintptr_t page = addr & PAGE_MASK;
 
-	if (addr < PAGE_SIZE || addr % sizeof(uintptr_t) != 0)
+	if (addr < PAGE_SIZE || (intptr_t)addr < 0 || /* the kernel's half */
+	    addr % sizeof(uintptr_t) != 0)
 		return false;
 	if (page >= stack.hi && page - stack.hi < RANGE_STEP_BYTES) {
 		if (!readable(stack.hi, page + PAGE_SIZE))

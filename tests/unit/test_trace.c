@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_trace.c - depot, sites, cohorts, memo, tags: who allocated what.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/trace_harness.h"
+
+static const uint32_t no_generation[TRACE_MAX_FRAMES];
+
+static struct bs_abi_site *record(uint32_t site)
+{
+	return &segment_self()->sites[site];
+}
+
+static uint64_t live_objects(uint32_t site)
+{
+	return record(site)->allocs - record(site)->frees;
+}
+
+static uint64_t live_bytes(uint32_t site)
+{
+	return record(site)->bytes_allocated - record(site)->bytes_freed;
+}
+
+static uint64_t tag_of(void *p)
+{
+	struct mm_block b;
+
+	assert_int_equal(mm_lookup(p, &b), 0);
+	return *b.tag;
+}
+
+static void assert_counts_hold(void)
+{
+	char why[256] = "";
+
+	if (trace_verify(why, sizeof(why)))
+		fail_msg("%s", why);
+}
+
+/* ---- depot ------------------------------------------------------------------------ */
+
+static void depot_add_same_stack_gives_same_node(void **state)
+{
+	const uintptr_t pcs[] = { 0x3000, 0x2000, 0x1000 };
+	uint32_t node = depot_add(pcs, no_generation, 3);
+
+	(void)state;
+	assert_int_not_equal(node, DEPOT_NONE);
+	assert_int_equal(depot_add(pcs, no_generation, 3), node);
+	assert_int_equal(depot_find(pcs, no_generation, 3), node);
+	assert_true(depot_matches(node, pcs, 3));
+	assert_false(depot_matches(node, pcs, 2));
+	assert_false(depot_matches(node, pcs + 1, 2));
+}
+
+static void depot_find_unknown_stack_finds_nothing(void **state)
+{
+	const uintptr_t pcs[] = { 0x3000, 0x2000 };
+	uint32_t nr = depot_nr_nodes();
+
+	(void)state;
+	assert_int_equal(depot_find(pcs, no_generation, 2), DEPOT_NONE);
+	assert_int_equal(depot_nr_nodes(), nr);
+}
+
+static void depot_add_shares_outer_frames(void **state)
+{
+	const uintptr_t a[] = { 0x3000, 0x2000, 0x1000 };
+	const uintptr_t b[] = { 0x4000, 0x2000, 0x1000 };
+	uint32_t nr = depot_nr_nodes();
+
+	(void)state;
+	assert_int_not_equal(depot_add(a, no_generation, 3),
+			     depot_add(b, no_generation, 3));
+	assert_int_equal(depot_nr_nodes(), nr + 4);
+}
+
+static void depot_add_other_generation_gives_new_node(void **state)
+{
+	const uintptr_t pcs[] = { 0x3000, 0x2000 };
+	const uint32_t before[] = { 7, 1 }, after[] = { 8, 1 };
+	uint32_t a = depot_add(pcs, before, 2), b = depot_add(pcs, after, 2);
+
+	(void)state;
+	assert_int_not_equal(a, b);
+	assert_int_equal(depot_add(pcs, before, 2), a);
+	assert_int_equal(depot_add(pcs, after, 2), b);
+}
+
+static void depot_publishes_chain_to_the_root(void **state)
+{
+	const uintptr_t pcs[] = { 0x5000, 0x4000, 0x3000, 0x2000 };
+	uint32_t node = depot_add(pcs, no_generation, 4);
+	const struct segment *seg = segment_self();
+	unsigned int i;
+
+	(void)state;
+	assert_true(node < seg->header->section[BS_SEC_NODES].count);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(seg->nodes[node].pc, pcs[i]);
+		assert_int_equal(seg->nodes[node].depth, 4 - i);
+		assert_true(seg->nodes[node].parent < node);
+		node = seg->nodes[node].parent;
+	}
+	assert_int_equal(node, 0);
+}
+
+static void depot_full_keeps_room_for_short_stacks(void **state)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	uintptr_t next = 0x10000;
+	unsigned int i;
+
+	(void)state;
+	do {
+		for (i = 0; i < TRACE_MAX_FRAMES; i++)
+			pcs[i] = next++;
+	} while (depot_add(pcs, no_generation, TRACE_MAX_FRAMES) != DEPOT_NONE);
+	assert_true(depot_nr_nodes() < SEGMENT_NR_NODES);
+	assert_true(segment_self()->header->section[BS_SEC_NODES].dropped > 0);
+	do {
+		pcs[0] = next++;
+	} while (depot_add(pcs, no_generation, 1) != DEPOT_NONE);
+	assert_int_equal(depot_nr_nodes(), SEGMENT_NR_NODES);
+}
+
+/* ---- sites ---------------------------------------------------------------------------- */
+
+static uint32_t some_site(uintptr_t pc)
+{
+	return site_of_node(depot_add(&pc, no_generation, 1));
+}
+
+static void site_of_node_is_made_once(void **state)
+{
+	const uintptr_t pc = 0x1234;
+	uint32_t node = depot_add(&pc, no_generation, 1);
+	uint32_t site = site_of_node(node);
+
+	(void)state;
+	assert_int_not_equal(site, 0);
+	assert_int_equal(site_of_node(node), site);
+	assert_int_equal(site_node(site), node);
+	assert_int_equal(record(site)->node, node);
+	assert_int_not_equal(some_site(0x4321), site);
+}
+
+static void site_counts_objects_and_bytes(void **state)
+{
+	uint32_t site = some_site(0x1000);
+
+	(void)state;
+	site_count_alloc(site, 0, 100, 5, BS_SITE_OBJECT);
+	site_count_alloc(site, 0, 200, 6, BS_SITE_MMAP);
+	site_count_free(site, 0, 100, 1);
+	site_count_alloc(site, 0, 10, 7, BS_SITE_OBJECT);
+	assert_int_equal(record(site)->allocs, 3);
+	assert_int_equal(record(site)->frees, 1);
+	assert_int_equal(record(site)->bytes_allocated, 310);
+	assert_int_equal(record(site)->bytes_freed, 100);
+	assert_int_equal(record(site)->peak_live_bytes, 300);
+	assert_int_equal(record(site)->last_ns, 7);
+	assert_int_equal(record(site)->kinds, BS_SITE_OBJECT | BS_SITE_MMAP);
+	assert_int_equal(record(site)->cohort_live[0], 2);
+}
+
+/* A split area: one object more, no byte more; then both go. */
+static void site_split_never_lowers_a_counter(void **state)
+{
+	uint32_t site = some_site(0x1000);
+
+	(void)state;
+	site_count_alloc(site, 3, 8192, 5, BS_SITE_MMAP);
+	site_count_free(site, 3, 0, -1);
+	assert_int_equal(record(site)->allocs, 2);
+	assert_int_equal(record(site)->frees, 0);
+	assert_int_equal(record(site)->cohort_live[3], 2);
+	site_count_free(site, 3, 4096, 1);
+	site_count_free(site, 3, -512, 0);
+	site_count_free(site, 3, 4096 + 512, 1);
+	assert_int_equal(live_objects(site), 0);
+	assert_int_equal(live_bytes(site), 0);
+	assert_int_equal(record(site)->bytes_allocated, 8192 + 512);
+	assert_int_equal(record(site)->cohort_live[3], 0);
+}
+
+static void site_unknown_counts_without_lock(void **state)
+{
+	(void)state;
+	record(0)->lock = 1; /* held for ever, as under a handler */
+	site_count_alloc(0, 0, 50, 1, BS_SITE_OBJECT);
+	site_count_free(0, 0, 20, 1);
+	assert_int_equal(record(0)->allocs, 1);
+	assert_int_equal(record(0)->frees, 1);
+	assert_int_equal(live_bytes(0), 30);
+	record(0)->lock = 0;
+}
+
+/* ---- cohorts ---------------------------------------------------------------------------- */
+
+static void cohorts_first_32_windows_have_one_each(void **state)
+{
+	struct bs_abi_site s = { 0 };
+	uint32_t w;
+
+	(void)state;
+	for (w = 0; w < BS_NR_COHORTS; w += 2)
+		site_cohort_alloc(&s, w);
+	assert_int_equal(s.cohort_shift, 0);
+	assert_int_equal(s.cohort_born, 0x55555555);
+	for (w = 0; w < BS_NR_COHORTS; w++)
+		assert_int_equal(s.cohort_live[w], w % 2 ? 0 : 1);
+}
+
+static void cohorts_merge_in_pairs_when_full(void **state)
+{
+	struct bs_abi_site s = { 0 };
+	uint32_t w, c;
+
+	(void)state;
+	for (w = 0; w < BS_NR_COHORTS; w++)
+		for (c = 0; c <= w; c++)
+			site_cohort_alloc(&s, w);
+	site_cohort_alloc(&s, BS_NR_COHORTS);
+	assert_int_equal(s.cohort_shift, 1);
+	assert_int_equal(s.seq % 2, 0);
+	for (c = 0; c < BS_NR_COHORTS / 2; c++)
+		assert_int_equal(s.cohort_live[c], 4 * c + 3);
+	assert_int_equal(s.cohort_live[c], 1);
+	assert_int_equal(s.cohort_born, 0x1ffff);
+	for (c++; c < BS_NR_COHORTS; c++)
+		assert_int_equal(s.cohort_live[c], 0);
+}
+
+static void cohorts_far_window_merges_as_often_as_needed(void **state)
+{
+	struct bs_abi_site s = { 0 };
+
+	(void)state;
+	site_cohort_alloc(&s, 0);
+	site_cohort_alloc(&s, 31);
+	site_cohort_alloc(&s, 1000);
+	assert_int_equal(s.cohort_shift, 5);
+	assert_int_equal(s.cohort_live[0], 2);
+	assert_int_equal(s.cohort_live[31], 1);
+	assert_int_equal(s.cohort_born, 1U << 31 | 1);
+	site_cohort_free(&s, 31, 1);
+	site_cohort_free(&s, 0, 1);
+	site_cohort_free(&s, 1000, 1);
+	assert_int_equal(s.cohort_live[0] + s.cohort_live[31], 0);
+	assert_int_equal(s.cohort_born, 1U << 31 | 1);
+}
+
+static void cohorts_free_of_old_object_after_merge_finds_it(void **state)
+{
+	struct bs_abi_site s = { 0 };
+	uint32_t w, sum = 0;
+
+	(void)state;
+	for (w = 0; w < 5000; w++)
+		site_cohort_alloc(&s, w);
+	for (w = 0; w < 5000; w += 2)
+		site_cohort_free(&s, w, 1);
+	for (w = 0; w < BS_NR_COHORTS; w++)
+		sum += s.cohort_live[w];
+	assert_int_equal(sum, 2500);
+}
+
+static void window_counts_from_creation(void **state)
+{
+	struct segment *seg = segment_self();
+
+	(void)state;
+	assert_int_equal(site_window(seg->created_ns), 0);
+	assert_int_equal(site_window(seg->created_ns + seg->cohort_ns), 1);
+	assert_int_equal(site_window(seg->created_ns + 9 * seg->cohort_ns - 1),
+			 8);
+	assert_int_equal(site_window(seg->created_ns - 1), 0);
+	assert_int_equal(site_window(UINT64_MAX), (1 << TAG_WINDOW_BITS) - 2);
+}
+
+/* ---- tags and sites of real blocks -------------------------------------------------------- */
+
+static __attribute__((noinline)) void *one_place(size_t size)
+{
+	void *p = traced_alloc(size);
+
+	__asm__ volatile("" : "+r"(p)); /* no tail call */
+	return p;
+}
+
+static __attribute__((noinline)) void *another_place(size_t size)
+{
+	void *p = traced_alloc(size);
+
+	__asm__ volatile("" : "+r"(p));
+	return p;
+}
+
+static void alloc_same_place_is_one_site(void **state)
+{
+	void *p[50], *q;
+	uint32_t site = 0;
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 50; i++) {
+		p[i] = one_place(777);
+		if (i)
+			assert_int_equal(tag_site(tag_of(p[i])), site);
+		site = tag_site(tag_of(p[i]));
+	}
+	q = another_place(777);
+	assert_int_not_equal(site, 0);
+	assert_int_not_equal(tag_site(tag_of(q)), site);
+	assert_int_equal(live_objects(site), 50);
+	assert_int_equal(live_bytes(site), 50 * 777);
+	assert_counts_hold();
+	for (i = 0; i < 50; i++)
+		traced_free(p[i]);
+	traced_free(q);
+	assert_int_equal(live_objects(site), 0);
+	assert_int_equal(live_bytes(site), 0);
+	assert_counts_hold();
+}
+
+static void alloc_counts_requested_bytes_of_every_kind(void **state)
+{
+	static const size_t sizes[] = { 1,	16,	17,	4096,	 100000,
+					131072, 131073, 300001, 5000000, 0 };
+	unsigned int i;
+	uint32_t site;
+	void *p;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		p = one_place(sizes[i]);
+		assert_non_null(p);
+		site = tag_site(tag_of(p));
+		assert_int_equal(live_bytes(site), sizes[i]);
+		assert_counts_hold();
+		traced_free(p);
+		assert_int_equal(live_bytes(site), 0);
+	}
+}
+
+static void free_twice_is_refused(void **state)
+{
+	void *p = one_place(64);
+	struct mm_block b;
+
+	(void)state;
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_true(trace_free(&b));
+	assert_false(trace_free(&b));
+	assert_int_equal(mm_free(p, &b), 0);
+}
+
+static void no_trace_goes_to_unknown(void **state)
+{
+	void *p;
+
+	(void)state;
+	bs_tls.no_trace = 1;
+	p = one_place(64);
+	bs_tls.no_trace = 0;
+	assert_int_not_equal(tag_of(p), 0);
+	assert_int_equal(tag_site(tag_of(p)), 0);
+	assert_int_equal(live_objects(0), 1);
+	traced_free(p);
+	assert_int_equal(live_objects(0), 0);
+}
+
+static void map_tag_counts_and_is_undone(void **state)
+{
+	uint64_t tag = trace_map_tag(12288);
+	uint32_t site = tag_site(tag);
+
+	(void)state;
+	assert_int_not_equal(site, 0);
+	assert_int_equal(live_bytes(site), 12288);
+	assert_int_equal(record(site)->kinds, BS_SITE_MMAP);
+	trace_area_gone(tag, 12288, 1);
+	assert_int_equal(live_objects(site), 0);
+	assert_int_equal(live_bytes(site), 0);
+}
+
+static void verify_finds_a_wrong_counter(void **state)
+{
+	void *p = one_place(100);
+	uint32_t site = tag_site(tag_of(p));
+	char why[256];
+
+	(void)state;
+	assert_counts_hold();
+	record(site)->allocs++;
+	assert_int_equal(trace_verify(why, sizeof(why)), -EUCLEAN);
+	record(site)->allocs--;
+	record(site)->bytes_freed += 16;
+	assert_int_equal(trace_verify(why, sizeof(why)), -EUCLEAN);
+	record(site)->bytes_freed -= 16;
+	assert_counts_hold();
+	traced_free(p);
+}
+
+static __attribute__((noinline)) void *deep(unsigned int depth, size_t size)
+{
+	void *p = depth ? deep(depth - 1, size) : one_place(size);
+
+	__asm__ volatile("" : "+r"(p));
+	return p;
+}
+
+/* The memo must tell stacks apart that differ in their number of frames alone. */
+static void recursion_depth_is_part_of_the_stack(void **state)
+{
+	uint32_t site[30];
+	unsigned int i, k;
+
+	(void)state;
+	for (k = 0; k < 3; k++)
+		for (i = 0; i < 30; i++) {
+			void *p = deep(i, 40);
+
+			if (k)
+				assert_int_equal(site[i],
+						 tag_site(tag_of(p)));
+			site[i] = tag_site(tag_of(p));
+			traced_free(p);
+		}
+	for (i = 1; i < 30; i++)
+		assert_int_not_equal(site[i], site[i - 1]);
+}
+
+static void deep_stack_is_cut_at_the_outer_end(void **state)
+{
+	void *p = deep(200, 40);
+	uint32_t node = record(tag_site(tag_of(p)))->node;
+
+	(void)state;
+	assert_int_equal(segment_self()->nodes[node].depth, TRACE_MAX_FRAMES);
+	traced_free(p);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+#define NR_THREADS 4
+#define NR_ROUNDS  3000
+
+static void *churn(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg, i, k;
+	void *p[16] = { 0 };
+
+	for (i = 0; i < NR_ROUNDS; i++) {
+		k = (seed = seed * 1103515245 + 12345) >> 16 & 15;
+		if (p[k])
+			traced_free(p[k]);
+		p[k] = deep(k % 5, 1 + (seed >> 8) % 3000);
+	}
+	for (k = 0; k < 16; k++)
+		if (p[k] && k % 2)
+			traced_free(p[k]);
+	return NULL;
+}
+
+static void threads_count_exactly(void **state)
+{
+	pthread_t t[NR_THREADS];
+	uintptr_t i;
+
+	(void)state;
+	for (i = 0; i < NR_THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, churn,
+						(void *)(i + 1)),
+				 0);
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(t[i], NULL);
+	assert_counts_hold();
+}
+
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, harness_start, harness_stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(depot_add_same_stack_gives_same_node),
+		T(depot_find_unknown_stack_finds_nothing),
+		T(depot_add_shares_outer_frames),
+		T(depot_add_other_generation_gives_new_node),
+		T(depot_publishes_chain_to_the_root),
+		T(depot_full_keeps_room_for_short_stacks),
+		T(site_of_node_is_made_once),
+		T(site_counts_objects_and_bytes),
+		T(site_split_never_lowers_a_counter),
+		T(site_unknown_counts_without_lock),
+		T(cohorts_first_32_windows_have_one_each),
+		T(cohorts_merge_in_pairs_when_full),
+		T(cohorts_far_window_merges_as_often_as_needed),
+		T(cohorts_free_of_old_object_after_merge_finds_it),
+		T(window_counts_from_creation),
+		T(alloc_same_place_is_one_site),
+		T(alloc_counts_requested_bytes_of_every_kind),
+		T(free_twice_is_refused),
+		T(no_trace_goes_to_unknown),
+		T(map_tag_counts_and_is_undone),
+		T(verify_finds_a_wrong_counter),
+		T(recursion_depth_is_part_of_the_stack),
+		T(deep_stack_is_cut_at_the_outer_end),
+		T(threads_count_exactly),
+	};
+
+	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+}
