@@ -105,7 +105,7 @@
 
 #define MAX_ORDER	 11 /* orders 0 .. MAX_ORDER-1, the kernel's meaning */
 #define MM_NR_TYPES	 3  /* migrate types that have free lists here */
-#define PAGEBLOCK_ORDER	 9
+#define PAGEBLOCK_ORDER	 BS_PAGEBLOCK_ORDER
 #define SECTION_ORDER	 (MAX_ORDER - 1)
 #define SECTION_PAGES	 (1UL << SECTION_ORDER)
 #define SECTION_BYTES	 (SECTION_PAGES << PAGE_SHIFT)

@@ -268,16 +268,17 @@ bool zone_watermark_ok(const struct zone *zone, unsigned int order,
 void zone_publish(struct zone *zone)
 {
 	const struct mm_pub *pub = &mm.wipe->pub;
+	struct bs_abi_zone *stat = &zone->stat;
 	struct bs_abi_zone *out;
 
-	if (zone->stat.free_pages < zone->stat.min_free_pages)
-		zone->stat.min_free_pages = zone->stat.free_pages;
+	stat->min_free_pages = MIN(stat->min_free_pages, stat->free_pages);
+	stat->peak_used_pages = MAX(stat->peak_used_pages,
+				    stat->managed_pages - stat->free_pages);
 	if (!pub->zones)
 		return;
 	out = &pub->zones[zone->nr];
 	sys_seq_begin(&out->seq);
-	memcpy((char *)out + sizeof(out->seq),
-	       (char *)&zone->stat + sizeof(out->seq),
+	memcpy((char *)out + sizeof(out->seq), (char *)stat + sizeof(out->seq),
 	       sizeof(*out) - sizeof(out->seq));
 	sys_seq_end(&out->seq);
 }

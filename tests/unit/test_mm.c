@@ -250,6 +250,7 @@ static void zone_elastic_grows_and_shrinks_back(void **state)
 	mm_trim();
 	assert_int_equal(stat_of(0)->present_pages, 64 * MIB >> PAGE_SHIFT);
 	assert_true(stat_of(0)->hot_removed_pages > 0);
+	assert_true(stat_of(0)->peak_used_pages >= 256 * MIB >> PAGE_SHIFT);
 	assert_mm_holds();
 }
 
