@@ -11,6 +11,7 @@
  * only when libc's heap was ever used and the pointer looks like one of its
  * chunks.  What is on a stack, in a file's mapping or nowhere is a bug of the
  * program.  Where nobody can tell (no /proc, a sandbox), the block is kept.
+ * Any other allocator gets everything, as it would without us.
  * Source: glibc 2.36 malloc/malloc.c, struct malloc_chunk and the size bits.
  */
 #include <dlfcn.h>
@@ -161,10 +162,14 @@ enum owner { OWNER_NEXT, OWNER_NOBODY, OWNER_UNKNOWN };
 
 static enum owner find_owner(const void *p)
 {
-	struct mapping m;
-	int ret = find_mapping(p, &m);
 	char *sp = __builtin_frame_address(0);
+	struct mapping m;
+	int ret;
 
+	/* Not libc's: it knows its own best, and may have many of them. */
+	if (dlsym(RTLD_NEXT, "free") != dlsym(RTLD_NEXT, "__libc_free"))
+		return OWNER_NEXT;
+	ret = find_mapping(p, &m);
 	if (ret == -ENOENT)
 		return OWNER_NOBODY;
 	if (ret)
@@ -173,8 +178,6 @@ static enum owner find_owner(const void *p)
 	    !strncmp(m.name, "[stack", 6) ||
 	    ((uintptr_t)sp >= m.start && (uintptr_t)sp < m.end))
 		return OWNER_NOBODY;
-	if (dlsym(RTLD_NEXT, "free") != dlsym(RTLD_NEXT, "__libc_free"))
-		return OWNER_NEXT; /* not libc: it knows its own best */
 	return libc_heap_was_used() && looks_like_libc_chunk(p, &m) ?
 		       OWNER_NEXT :
 		       OWNER_NOBODY;
