@@ -57,6 +57,9 @@ static void child(void *inherited, bool raw)
 	for (unsigned int i = 0; i < 200; i++)
 		free(p[i]);
 	free(inherited);
+	/* A child with much to describe waits until it has allocated a bit. */
+	for (int i = 0; i < 1000 && !open_segment(getpid()); i++)
+		free(malloc(100));
 	CHECK(open_segment(getpid()));
 	CHECK(open_segment(getpid())->parent_nonce ==
 	      open_segment(getppid())->nonce);
