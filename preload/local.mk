@@ -21,6 +21,7 @@ libmm_la_SOURCES = \
 	preload/mm/page_alloc.h \
 	preload/mm/slab.c \
 	preload/mm/slab.h \
+	preload/mm/tags.c \
 	preload/mm/verify.c \
 	preload/mm/vmalloc.c \
 	preload/mm/vmalloc.h \

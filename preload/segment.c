@@ -47,6 +47,16 @@
 
 #define DEFAULT_LEAK_WINDOW_NS 10000000000ULL
 
+#define CHILD_PRUNE_EVERY 8
+
+/*
+ * A forked child with a large heap waits for so many allocations before it makes its
+ * segment, because that means to visit every live object: short-lived children, and
+ * those about to exec, never do.
+ */
+#define SMALL_HEAP_PAGES	1024U /* 4 MiB: at once */
+#define HEAP_PAGES_A_ALLOCATION 64U
+
 enum page_state { PAGE_UNKNOWN, PAGE_OK };
 
 /* Private and copied by fork; says nothing about a child's own segment. */
@@ -64,6 +74,7 @@ static struct {
 	bool dir_reported;
 	bool fork_gated; /* modules_fork_prepare() succeeded */
 	struct sys_lock create_lock;
+	uint64_t nr_young_allocs; /* of a forked child without segment */
 } self;
 
 /* ---- layout -------------------------------------------------------------------- */
@@ -297,48 +308,57 @@ static void account(uint64_t bytes, uint64_t failed)
 	__atomic_fetch_add(&h->publish_failed, failed, __ATOMIC_RELAXED);
 }
 
-/* One page; the header's own is claimed, and accounted for, before all others. */
-static bool claim_page(uint64_t page)
+/*
+ * Pages [first, end), none of them claimed when it was looked.  The header's own page
+ * is claimed, and accounted for, before all others.
+ */
+static bool claim_pages(uint64_t first, uint64_t end)
 {
-	char *p = self.base + page * PAGE_SIZE;
-	uint8_t unknown = PAGE_UNKNOWN;
-	long ret = sys_madvise(p, PAGE_SIZE, MADV_POPULATE_WRITE);
+	char *p = self.base + first * PAGE_SIZE;
+	uint64_t page, nr = 0;
+	long ret = sys_madvise(p, (end - first) * PAGE_SIZE,
+			       MADV_POPULATE_WRITE);
 
 	if (ret) {
 		__atomic_store_n(&self.retry_ns,
 				 sys_now_coarse_ns() + RETRY_NS,
 				 __ATOMIC_RELAXED);
-		if (page)
-			account(0, 1);
+		if (first)
+			account(0, end - first);
 		return false;
 	}
-	if (__atomic_compare_exchange_n(&self.page_state[page], &unknown,
-					PAGE_OK, false, __ATOMIC_RELEASE,
-					__ATOMIC_RELAXED) &&
-	    page)
-		account(PAGE_SIZE, 0);
+	for (page = first; page < end; page++)
+		nr += __atomic_exchange_n(&self.page_state[page], PAGE_OK,
+					  __ATOMIC_RELEASE) != PAGE_OK;
+	if (first)
+		account(nr * PAGE_SIZE, 0);
 	return true;
 }
 
 bool segment_claim(const void *p, size_t len)
 {
-	uint64_t first, last, page;
+	uint64_t page, run, end;
 
-	if (unlikely(!self.page_state || !in_mapping(p, len)))
+	if (unlikely(!in_mapping(p, len)))
 		return false;
 	if (self.all_claimed)
 		return true;
-	first = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
-	last = (uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
-	       PAGE_SHIFT;
-	for (page = first; page <= last; page++) {
-		if (likely(is_claimed(page)))
+	page = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
+	end = ((uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
+	       PAGE_SHIFT) + 1;
+	while (page < end) {
+		if (likely(is_claimed(page))) {
+			page++;
 			continue;
+		}
+		for (run = page + 1; run < end && !is_claimed(run); run++)
+			;
 		if (sys_now_coarse_ns() <
 		    __atomic_load_n(&self.retry_ns, __ATOMIC_RELAXED))
 			return false;
-		if (!claim_page(page))
+		if (!claim_pages(page, run))
 			return false;
+		page = run;
 	}
 	return true;
 }
@@ -365,19 +385,17 @@ static bool make_private(uint64_t page)
  */
 bool segment_claim_or_private(const void *p, size_t len)
 {
-	uint64_t first, last, page;
+	uint64_t page, end;
 
+	if (likely(segment_claim(p, len)))
+		return true;
 	if (!in_mapping(p, len))
 		return false;
-	if (self.all_claimed)
-		return true;
-	first = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
-	last = (uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
-	       PAGE_SHIFT;
-	for (page = first; page <= last; page++)
-		if (!is_claimed(page) &&
-		    !segment_claim(self.base + page * PAGE_SIZE, 1) &&
-		    !make_private(page))
+	page = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
+	end = ((uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
+	       PAGE_SHIFT) + 1;
+	for (; page < end; page++)
+		if (!is_claimed(page) && !make_private(page))
 			return false;
 	return true;
 }
@@ -456,6 +474,17 @@ static void adopt_mapping(long base, uint64_t bytes)
 	sys_madvise(self.base, bytes, MADV_DONTDUMP);
 }
 
+/*
+ * What is written, or read, without asking: header, control page, zones, counters.
+ * lay_out() puts them in front.
+ */
+static bool claim_fixed(const struct bs_abi_header *h)
+{
+	uint64_t end = h->section[BS_SEC_CACHES].offset >> PAGE_SHIFT;
+
+	return self.all_claimed || (claim_pages(0, 1) && claim_pages(1, end));
+}
+
 /* 0 with the mapping in place and the file named; -errno. */
 static int make_file(long dir, const char *name, struct bs_abi_header *h,
 		     bool small)
@@ -479,7 +508,7 @@ static int make_file(long dir, const char *name, struct bs_abi_header *h,
 		goto out_unlink;
 	adopt_mapping(base, h->file_bytes);
 	self.all_claimed = small;
-	if (small || claim_page(0))
+	if (claim_fixed(h))
 		return 0;
 	sys_munmap(self.base, self.bytes);
 	base = -ENOSPC;
@@ -577,7 +606,8 @@ static int make_published(struct bs_abi_header *h)
 	if (sys_is_err(dir))
 		return (int)dir;
 	ret = make_named_file(dir, h);
-	if (!ret)
+	/* a shell's children follow each other closely: one in a few looks */
+	if (!ret && (!self.parent_nonce || h->pid % CHILD_PRUNE_EVERY == 0))
 		prune_dead((int)dir, h);
 	sys_close((int)dir);
 	return ret;
@@ -597,9 +627,9 @@ static int make_segment(bool may_open)
 	}
 	if (ret && make_private_tables(&h))
 		return -ENOMEM; /* not even that: nothing is counted */
+	h.bytes_published = self.all_claimed ? h.file_bytes :
+					       h.section[BS_SEC_CACHES].offset;
 	memcpy(self.base, &h, sizeof(h)); /* magic is still 0 */
-	if (!ret)
-		account(PAGE_SIZE, 0);
 	set_pointers(ret == 0);
 	if (!ret)
 		mm_publish_all();
@@ -660,6 +690,7 @@ void segment_fork_parent(void)
 void segment_child(bool raw)
 {
 	self.create_lock.word = 0;
+	self.nr_young_allocs = 0;
 	self.base = NULL; /* the mapping stayed with the parent */
 	self.bytes = 0;
 	modules_fork_child(raw || !self.fork_gated);
@@ -678,14 +709,49 @@ static void publish_child(void)
 	make_ready();
 }
 
-void segment_child_publish(void)
+static uint64_t heap_pages(void)
 {
-	if (!bs_is_owner())
-		return; /* a vfork child, in a process that has none yet */
+	uint64_t pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++)
+		pages += mm.zone[i].stat.managed_pages -
+			 mm.zone[i].stat.free_pages;
+	return pages;
+}
+
+bool segment_child_lock(void)
+{
 	sys_lock(&self.create_lock, SYS_RANK_SEGMENT);
 	if (!segment_self()->ready)
-		publish_child();
+		return true;
+	segment_child_unlock();
+	return false;
+}
+
+void segment_child_unlock(void)
+{
 	sys_unlock(&self.create_lock, SYS_RANK_SEGMENT);
+}
+
+void segment_child_grew(void)
+{
+	uint64_t pages = heap_pages();
+
+	self.nr_young_allocs++;
+	if (pages > SMALL_HEAP_PAGES &&
+	    self.nr_young_allocs < pages / HEAP_PAGES_A_ALLOCATION)
+		return;
+	if (bs_is_owner()) /* else: a vfork child of a forked child */
+		publish_child();
+}
+
+void segment_child_publish(void)
+{
+	if (!bs_is_owner() || !segment_child_lock())
+		return;
+	publish_child();
+	segment_child_unlock();
 }
 
 void segment_destroy(void)

@@ -85,15 +85,23 @@ void segment_fork_parent(void);
 void segment_child(bool raw);
 
 /*
- * Makes the forked child's segment; nothing to do when it is there.  trace_alloc()
- * calls it when the child allocates for the first time, so that fork + exec stays
- * cheap; without tracing preload/ calls it on its slow path.  Modules, sites and
- * stacks keep their numbers; the site counters are rebuilt from the live tags, and
+ * Makes the forked child's segment; nothing to do when it is there.  Modules, sites
+ * and stacks keep their numbers; the site counters are rebuilt from the live tags, and
  * header.created_ns stays the parent's, so that birth windows stay valid.  Under a
  * seccomp filter (bs_sandboxed) it counts BS_VMSTAT_CHILD_UNPUBLISHED and opens
  * nothing.  Context: inside, no lock held.
  */
 void segment_child_publish(void);
+
+/*
+ * For the tracer, while segment_self()->ready is 0.  Under this lock objects get and
+ * lose tags uncounted, so that the walk which rebuilds the counters sees each one
+ * once.  False: the segment is there meanwhile, and the lock is not held.
+ */
+bool segment_child_lock(void);
+void segment_child_unlock(void);
+/* One more allocation, lock held: makes the segment when it is worth while. */
+void segment_child_grew(void);
 
 /* Tests only: unmaps everything; the file stays. */
 void segment_destroy(void);

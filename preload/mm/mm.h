@@ -620,6 +620,14 @@ int mm_verify(char *why, size_t why_len,
 			      uint64_t requested_bytes),
 	      void *arg);
 
+/*
+ * Calls fn for every live tag, with all locks held and without proving anything:
+ * for a forked child, whose call sites count afresh.
+ */
+void mm_for_each_tag(void (*fn)(void *arg, uint64_t tag,
+				uint64_t requested_bytes),
+		     void *arg);
+
 void mm_count(enum bs_vmstat_item item, int64_t n);
 void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
 	      uint64_t addr, uint64_t bytes);

@@ -33,6 +33,7 @@ struct node {
 
 static struct node *nodes;
 static uint32_t *buckets;
+static uint8_t *published, *stale; /* stale: of the parent's file */
 static uint32_t nr_nodes, max_nodes;
 static struct sys_lock depot_lock;
 
@@ -44,13 +45,15 @@ int depot_init(uint32_t capacity)
 		return -ENOMEM;
 	max_nodes = capacity;
 	nr_nodes = 1; /* the root */
-	return 0;
+	return depot_new_segment();
 }
 
 void depot_destroy(void)
 {
 	sys_munmap(nodes, max_nodes * sizeof(*nodes));
 	sys_munmap(buckets, NR_BUCKETS * sizeof(*buckets));
+	sys_munmap(published ? published : stale, max_nodes);
+	published = stale = NULL;
 	nodes = NULL;
 	buckets = NULL;
 	nr_nodes = max_nodes = 0;
@@ -82,13 +85,17 @@ static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 	return DEPOT_NONE;
 }
 
-/* Readers of the file see count last. */
+/*
+ * Readers of the file see count last.  published[] says what this process's own file
+ * has: a forked child begins with an empty one and brings over what it uses.
+ */
 static void publish(uint32_t i)
 {
 	struct segment *seg = segment_self();
+	uint64_t *count;
 	struct bs_abi_node *out;
 
-	if (!seg->header || i >= seg->nr_nodes)
+	if (!seg->header || !published || i >= seg->nr_nodes)
 		return;
 	out = &seg->nodes[i];
 	if (!segment_claim_or_private(out, sizeof(*out)))
@@ -96,8 +103,32 @@ static void publish(uint32_t i)
 	out->pc = nodes[i].pc;
 	out->parent = nodes[i].parent;
 	out->depth = nodes[i].depth;
-	__atomic_store_n(&seg->header->section[BS_SEC_NODES].count, i + 1,
-			 __ATOMIC_RELEASE);
+	__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
+	count = &seg->header->section[BS_SEC_NODES].count;
+	if (*count <= i)
+		__atomic_store_n(count, i + 1, __ATOMIC_RELEASE);
+}
+
+/* The root ends every chain, so it is published first of all. */
+void depot_publish_chain(uint32_t node, bool locked)
+{
+	if (!locked)
+		sys_lock(&depot_lock, SYS_RANK_DEPOT);
+	if (published && !published[0])
+		publish(0);
+	for (; published && node && !published[node]; node = nodes[node].parent)
+		publish(node);
+	if (!locked)
+		sys_unlock(&depot_lock, SYS_RANK_DEPOT);
+}
+
+int depot_new_segment(void)
+{
+	if (stale)
+		sys_munmap(stale, max_nodes);
+	stale = NULL;
+	published = sys_reserve(max_nodes);
+	return published ? 0 : -ENOMEM;
 }
 
 static void count_dropped(void)
@@ -197,15 +228,9 @@ uint32_t depot_nr_nodes(void)
 	return __atomic_load_n(&nr_nodes, __ATOMIC_ACQUIRE);
 }
 
-void depot_republish(void)
-{
-	uint32_t i, nr = depot_nr_nodes();
-
-	for (i = 0; i < nr; i++)
-		publish(i);
-}
-
 void depot_fork_child(void)
 {
 	depot_lock.word = 0;
+	stale = published ? published : stale;
+	published = NULL;
 }

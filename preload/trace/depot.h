@@ -17,6 +17,7 @@
 #ifndef BS_TRACE_DEPOT_H
 #define BS_TRACE_DEPOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,8 +52,14 @@ void depot_set_site(uint32_t node, uint32_t site);
 
 uint32_t depot_nr_nodes(void);
 
-/* Copies all nodes into a new segment. */
-void depot_republish(void);
+/*
+ * Brings a node and all above it into the segment.  locked: nobody else adds or
+ * publishes.  Nodes that this process added are there already.
+ */
+void depot_publish_chain(uint32_t node, bool locked);
+
+/* The segment is a new one: nothing is in it.  0 or -ENOMEM. */
+int depot_new_segment(void);
 
 /* In a forked child: nobody is adding any more. */
 void depot_fork_child(void);

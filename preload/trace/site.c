@@ -31,6 +31,7 @@ struct site {
 
 static struct site *sites;
 static uint32_t nr_sites, max_sites;
+static uint8_t *published, *stale; /* stale: of the parent's file */
 static struct sys_lock site_lock;
 
 #define STORE(field, value)                                                    \
@@ -43,39 +44,28 @@ int site_init(uint32_t capacity)
 		return -ENOMEM;
 	max_sites = capacity;
 	nr_sites = 1; /* unknown */
-	return 0;
+	return site_new_segment();
 }
 
 void site_destroy(void)
 {
 	sys_munmap(sites, max_sites * sizeof(*sites));
+	sys_munmap(published ? published : stale, max_sites);
+	published = stale = NULL;
 	sites = NULL;
 	nr_sites = max_sites = 0;
 }
 
 /* ---- records ------------------------------------------------------------------ */
 
-/*
- * The record to count in, or NULL: a forked child without a segment yet.  A child
- * whose segment is smaller than its parent's counts what does not fit as unknown.
- */
-static struct bs_abi_site *record_of(uint32_t *site)
-{
-	struct segment *seg = segment_self();
-
-	if (unlikely(!seg->header))
-		return NULL;
-	if (unlikely(*site >= seg->nr_sites))
-		*site = 0;
-	return &seg->sites[*site];
-}
-
+/* published[] says what this process's own file has, as in depot.c. */
 static void publish(uint32_t i)
 {
 	struct segment *seg = segment_self();
 	struct bs_abi_site *out;
+	uint64_t *count;
 
-	if (!seg->header || i >= seg->nr_sites)
+	if (!seg->header || !published || i >= seg->nr_sites)
 		return;
 	out = &seg->sites[i];
 	if (!segment_claim_or_private(out, sizeof(*out)))
@@ -83,16 +73,67 @@ static void publish(uint32_t i)
 	out->node = sites[i].node;
 	out->kinds = sites[i].kinds;
 	out->first_ns = sites[i].first_ns;
-	__atomic_store_n(&seg->header->section[BS_SEC_SITES].count, i + 1,
-			 __ATOMIC_RELEASE);
+	__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
+	count = &seg->header->section[BS_SEC_SITES].count;
+	if (*count <= i)
+		__atomic_store_n(count, i + 1, __ATOMIC_RELEASE);
 }
 
-void site_republish(void)
+/* A site that a forked child inherited and counts at for the first time. */
+static __attribute__((noinline)) void bring_over(uint32_t i)
 {
-	uint32_t i, nr = site_nr();
-
-	for (i = 0; i < nr; i++)
+	depot_publish_chain(sites[i].node, false);
+	sys_lock(&site_lock, SYS_RANK_DEPOT);
+	if (!published[i])
 		publish(i);
+	sys_unlock(&site_lock, SYS_RANK_DEPOT);
+}
+
+/*
+ * The record to count in, or NULL: a forked child without a segment yet; no memory.
+ * A child whose segment is smaller than its parent's counts what does not fit as
+ * unknown.
+ */
+static struct bs_abi_site *record_of(uint32_t *site)
+{
+	struct segment *seg = segment_self();
+
+	if (unlikely(!seg->header || !published))
+		return NULL;
+	if (unlikely(*site >= seg->nr_sites))
+		*site = 0;
+	if (unlikely(!__atomic_load_n(&published[*site], __ATOMIC_ACQUIRE))) {
+		if (*site)
+			bring_over(*site);
+		if (!published[*site])
+			return NULL;
+	}
+	return &seg->sites[*site];
+}
+
+const struct bs_abi_site *site_record(uint32_t site)
+{
+	struct segment *seg = segment_self();
+
+	return seg->header && published && site < seg->nr_sites &&
+			       published[site] ?
+		       &seg->sites[site] :
+		       NULL;
+}
+
+int site_new_segment(void)
+{
+	if (stale)
+		sys_munmap(stale, max_sites);
+	stale = NULL;
+	published = sys_reserve(max_sites);
+	return published ? 0 : -ENOMEM;
+}
+
+/* Site 0 is counted by handlers, which cannot bring it over. */
+void site_publish_unknown(void)
+{
+	publish(0);
 }
 
 static uint32_t capacity(void)
@@ -157,6 +198,8 @@ uint32_t site_nr(void)
 void site_fork_child(void)
 {
 	site_lock.word = 0;
+	stale = published ? published : stale;
+	published = NULL;
 }
 
 /* ---- cohorts -------------------------------------------------------------------- */
@@ -217,6 +260,16 @@ void site_cohort_free(struct bs_abi_site *s, uint32_t window, int nr)
 
 /* ---- counting --------------------------------------------------------------------- */
 
+void site_mark(uint32_t site, uint32_t kind)
+{
+	struct bs_abi_site *s;
+
+	__atomic_fetch_or(&sites[site].kinds, kind, __ATOMIC_RELAXED);
+	s = record_of(&site);
+	if (s)
+		__atomic_fetch_or(&s->kinds, kind, __ATOMIC_RELAXED);
+}
+
 /* Negative amounts belong on the other side of the books: see count_born(). */
 static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
 {
@@ -240,7 +293,7 @@ void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
 	uint64_t live;
 
 	if (unlikely(!(sites[site].kinds & kind)))
-		__atomic_fetch_or(&sites[site].kinds, kind, __ATOMIC_RELAXED);
+		site_mark(site, kind);
 	s = record_of(&site);
 	if (unlikely(!s))
 		return;
@@ -258,16 +311,19 @@ void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
 		STORE(s->peak_live_bytes, live);
 	if (s->last_ns != now_ns)
 		STORE(s->last_ns, now_ns);
-	if (unlikely(!(s->kinds & kind)))
-		STORE(s->kinds, s->kinds | kind);
 	site_cohort_alloc(s, window);
 	sys_unlock(lock, SYS_RANK_SITE);
 }
 
 void site_recount(uint32_t site, uint32_t window, uint64_t bytes)
 {
-	struct bs_abi_site *s = record_of(&site);
+	struct bs_abi_site *s;
 
+	if (published && site < max_sites && !published[site]) {
+		depot_publish_chain(sites[site].node, true);
+		publish(site);
+	}
+	s = record_of(&site);
 	if (!s)
 		return;
 	STORE(s->allocs, s->allocs + 1);

@@ -28,14 +28,21 @@ uint32_t site_nr(void);
 /* Window number of now; bounded by what a tag can hold. */
 uint32_t site_window(uint64_t now_ns);
 
+/* Sets a flag of kinds. */
+void site_mark(uint32_t site, uint32_t kind);
+
 /* One object of that many bytes began.  kind: BS_SITE_*. */
 void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
 		      uint64_t now_ns, uint32_t kind);
 /* nr objects and so many bytes ended; negative: came into being by a split. */
 void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr);
 
-/* Writes all sites into a new segment, with empty counters. */
-void site_republish(void);
+/* The segment is a new one: nothing is in it.  0 or -ENOMEM. */
+int site_new_segment(void);
+/* The record, NULL: not in this process's segment, so nothing was counted. */
+const struct bs_abi_site *site_record(uint32_t site);
+/* Brings record 0 over. */
+void site_publish_unknown(void);
 /* A live tag found by a walk that holds all locks; nobody counts meanwhile. */
 void site_recount(uint32_t site, uint32_t window, uint64_t bytes);
 

@@ -118,10 +118,11 @@ static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 	return site ? site : add_site(pcs, DEPOT_SHORT, hash);
 }
 
-static uint32_t running_site(uint32_t *kind)
+static uint32_t running_site(void)
 {
 	uintptr_t pcs[TRACE_MAX_FRAMES];
 	enum unwind_end end;
+	uint32_t site;
 	size_t nr;
 
 	if (bs_tls.no_trace || unlikely(!memo))
@@ -132,9 +133,10 @@ static uint32_t running_site(uint32_t *kind)
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		return 0;
 	}
+	site = site_of_stack(pcs, nr, true);
 	if (unlikely(end == UNWIND_ODD))
-		*kind |= BS_SITE_LIBC;
-	return site_of_stack(pcs, nr, true);
+		site_mark(site, BS_SITE_LIBC);
+	return site;
 }
 
 uint32_t trace_current_site(void)
@@ -172,26 +174,45 @@ static uint64_t begin(uint32_t site, uint32_t kind, size_t usable,
 	return tag_make(site, slack, window + 1);
 }
 
-/* A forked child makes its own segment when it first allocates. */
-static inline void need_segment(void)
+static inline bool is_ready(void)
 {
-	if (unlikely(!__atomic_load_n(&segment_self()->ready,
-				      __ATOMIC_ACQUIRE)))
-		segment_child_publish();
+	return likely(
+		__atomic_load_n(&segment_self()->ready, __ATOMIC_ACQUIRE));
+}
+
+static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
+{
+	uint64_t tag = begin(site, BS_SITE_OBJECT, b->usable, slack);
+
+	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+}
+
+/* In a forked child that has no segment yet. */
+static __attribute__((noinline)) void attribute_young(struct mm_block *b,
+						      uint32_t site,
+						      uint32_t slack)
+{
+	bool young = segment_child_lock();
+
+	if (young)
+		segment_child_grew();
+	attribute(b, site, slack);
+	if (young)
+		segment_child_unlock();
 }
 
 void trace_alloc(struct mm_block *b, void *p, size_t requested)
 {
-	uint32_t kind = BS_SITE_OBJECT, site;
-	uint64_t tag;
+	uint32_t site, slack = slack_of(b->usable, requested);
 
 	(void)p;
 	if (!b->tag)
 		return;
-	need_segment();
-	site = running_site(&kind);
-	tag = begin(site, kind, b->usable, slack_of(b->usable, requested));
-	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+	site = running_site();
+	if (is_ready())
+		attribute(b, site, slack);
+	else
+		attribute_young(b, site, slack);
 }
 
 void trace_atomic_alloc(struct mm_block *b, void *p, size_t requested)
@@ -206,13 +227,10 @@ void trace_atomic_alloc(struct mm_block *b, void *p, size_t requested)
 	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 }
 
-bool trace_free(struct mm_block *b)
+static inline bool take_tag(struct mm_block *b)
 {
-	uint64_t tag;
+	uint64_t tag = __atomic_exchange_n(b->tag, 0, __ATOMIC_ACQ_REL);
 
-	if (!b->tag)
-		return true;
-	tag = __atomic_exchange_n(b->tag, 0, __ATOMIC_ACQ_REL);
 	if (unlikely(!tag))
 		return false;
 	site_count_free(tag_site(tag), tag_window(tag) - 1,
@@ -220,13 +238,38 @@ bool trace_free(struct mm_block *b)
 	return true;
 }
 
+static __attribute__((noinline)) bool take_young_tag(struct mm_block *b)
+{
+	bool young = segment_child_lock();
+	bool live = take_tag(b);
+
+	if (young)
+		segment_child_unlock();
+	return live;
+}
+
+bool trace_free(struct mm_block *b)
+{
+	if (!b->tag)
+		return true;
+	return is_ready() ? take_tag(b) : take_young_tag(b);
+}
+
 uint64_t trace_map_tag(size_t bytes)
 {
-	uint32_t kind = BS_SITE_MMAP, site;
+	uint32_t site = running_site();
+	uint64_t tag;
+	bool young;
 
-	need_segment();
-	site = running_site(&kind);
-	return begin(site, kind, bytes, 0);
+	if (is_ready())
+		return begin(site, BS_SITE_MMAP, bytes, 0);
+	young = segment_child_lock();
+	if (young)
+		segment_child_grew();
+	tag = begin(site, BS_SITE_MMAP, bytes, 0);
+	if (young)
+		segment_child_unlock();
+	return tag;
 }
 
 void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
@@ -241,18 +284,14 @@ void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
 
 void trace_init(void)
 {
-	struct segment *seg = segment_self();
-
 	if (unwind_init() || depot_init(SEGMENT_NR_NODES) ||
 	    site_init(SEGMENT_NR_SITES)) {
 		sys_say("no memory for call sites: trace=off");
 		return;
 	}
 	memo = sys_reserve(sizeof(*memo) << MEMO_SET_BITS);
-	if (seg->header) {
-		depot_republish();
-		site_republish();
-	}
+	depot_publish_chain(0, true);
+	site_publish_unknown();
 }
 
 void trace_destroy(void)
@@ -290,14 +329,13 @@ static void count_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 
 void trace_republish(void)
 {
-	char why[64];
-
 	if (!memo)
 		return;
-	depot_republish();
-	site_republish();
-	/* Broken books are told at the next verify; here they only miscount. */
-	mm_verify(why, sizeof(why), count_live, NULL);
+	if (depot_new_segment() || site_new_segment())
+		return; /* nothing is counted */
+	depot_publish_chain(0, true);
+	site_publish_unknown();
+	mm_for_each_tag(count_live, NULL);
 }
 
 struct live {
@@ -314,13 +352,12 @@ static void add_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 
 static int compare(const struct live *live, char *why, size_t len)
 {
-	const struct segment *seg = segment_self();
 	uint32_t i;
 
 	for (i = 0; i < site_nr(); i++) {
-		const struct bs_abi_site *s = &seg->sites[i];
-		uint64_t objects = s->allocs - s->frees;
-		uint64_t bytes = s->bytes_allocated - s->bytes_freed;
+		const struct bs_abi_site *s = site_record(i);
+		uint64_t objects = s ? s->allocs - s->frees : 0;
+		uint64_t bytes = s ? s->bytes_allocated - s->bytes_freed : 0;
 
 		if (objects == live[i].objects && bytes == live[i].bytes)
 			continue;

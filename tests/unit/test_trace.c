@@ -310,7 +310,7 @@ static void alloc_same_place_is_one_site(void **state)
 {
 	void *p[50], *q;
 	uint32_t site = 0;
-	unsigned int i;
+	volatile unsigned int i; /* one place: not unrolled */
 
 	(void)state;
 	for (i = 0; i < 50; i++) {
@@ -424,7 +424,7 @@ static __attribute__((noinline)) void *deep(unsigned int depth, size_t size)
 static void recursion_depth_is_part_of_the_stack(void **state)
 {
 	uint32_t site[30];
-	unsigned int i, k;
+	volatile unsigned int i, k; /* one place: not unrolled */
 
 	(void)state;
 	for (k = 0; k < 3; k++)

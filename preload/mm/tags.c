@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tags.c - all live tags, found by a walk over the frames.
+ *
+ * Owns:   nothing; reads what mm_verify() proves, without proving it.  A forked child
+ *         rebuilds its counters from this, so it costs a load per object and a few
+ *         instructions per block.
+ * Layer:  mm, top.
+ * Locks:  all, by mm_fork_prepare().
+ */
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/slab.h"
+#include "preload/mm/vmalloc.h"
+
+struct visit {
+	void (*fn)(void *arg, uint64_t tag, uint64_t requested_bytes);
+	void *arg;
+};
+
+static uint64_t load_tag(const uint64_t *tag)
+{
+	return __atomic_load_n(tag, __ATOMIC_RELAXED);
+}
+
+static void visit_slab(const struct visit *v, const struct slab *slabp)
+{
+	const struct kmem_cache *cachep = slabp->cache;
+	uint32_t i;
+
+	for (i = 0; slabp->tags && i < cachep->num; i++) {
+		uint64_t tag = load_tag(&slabp->tags[i]);
+
+		if (tag)
+			v->fn(v->arg, tag, cachep->buffer_size - tag_slack(tag));
+	}
+}
+
+static void visit_frame(const struct visit *v, const struct page *page)
+{
+	uint8_t kind = page_kind(page);
+
+	if (kind == PK_SLAB)
+		visit_slab(v, page->slab);
+	else if (kind == PK_LARGE && load_tag(&page->tag))
+		v->fn(v->arg, load_tag(&page->tag), page->requested_bytes);
+}
+
+/* A zone that a raw fork left unfinished may have frames that are nowhere. */
+static void visit_zone(const struct visit *v, const struct zone *zone)
+{
+	uint64_t pfn = zone->start_pfn;
+	uint64_t end = pfn + zone->stat.spanned_pages;
+
+	while (pfn < end) {
+		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)) {
+			pfn = ALIGN_DOWN(pfn, SECTION_PAGES) + SECTION_PAGES;
+			continue;
+		}
+		visit_frame(v, pfn_to_page(pfn));
+		pfn += MAX(page_span(pfn_to_page(pfn)), 1UL);
+	}
+}
+
+static int visit_area(struct vm_struct *area, void *arg)
+{
+	const struct visit *v = arg;
+	uint64_t tag = load_tag(&area->tag);
+
+	if (tag && !(area->flags & BS_AREA_LAZY))
+		v->fn(v->arg, tag,
+		      area->flags & BS_AREA_RESERVE ? 0 :
+						      area->requested_bytes);
+	return 0;
+}
+
+void mm_for_each_tag(void (*fn)(void *arg, uint64_t tag,
+				uint64_t requested_bytes),
+		     void *arg)
+{
+	struct visit v = { .fn = fn, .arg = arg };
+	unsigned int i;
+
+	mm_fork_prepare();
+	for (i = 0; i < mm.nr_zones; i++)
+		visit_zone(&v, &mm.zone[i]);
+	vm_walk(visit_area, &v);
+	mm_fork_parent();
+}
