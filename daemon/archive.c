@@ -51,9 +51,9 @@ static int copy_range(int from, int to, off_t start, off_t end)
 	char chunk[65536];
 
 	while (start < end) {
-		size_t want = (size_t)(end - start) < sizeof(chunk) ?
-				      (size_t)(end - start) :
-				      sizeof(chunk);
+		size_t want = (size_t)(end - start) < sizeof(chunk)
+				      ? (size_t)(end - start)
+				      : sizeof(chunk);
 		ssize_t n = pread(from, chunk, want, start);
 
 		if (n <= 0)
@@ -146,8 +146,8 @@ static void prune(struct bs_daemon *d)
 					       oldest->history.stats.ended_ns)
 				oldest = t;
 		}
-		if (!oldest || (nr <= ARCHIVE_TARGETS_MAX &&
-				bytes <= ARCHIVE_BYTES_MAX))
+		if (!oldest ||
+		    (nr <= ARCHIVE_TARGETS_MAX && bytes <= ARCHIVE_BYTES_MAX))
 			return;
 		forget(oldest);
 	}
@@ -219,8 +219,7 @@ void bs_archive_start(struct bs_tracked *t)
 	memcpy(j->segment, t->target.path, PATH_MAX);
 	memcpy(j->journal, t->journal, PATH_MAX);
 	bs_state_path(t->daemon, "archive", t->name, ".seg", j->to_segment);
-	bs_state_path(t->daemon, "archive", t->name, ".journal",
-		      j->to_journal);
+	bs_state_path(t->daemon, "archive", t->name, ".journal", j->to_journal);
 	t->nr_jobs++;
 	bs_worker_add(t->daemon->worker, &j->job, false);
 }
@@ -257,8 +256,7 @@ static struct bs_tracked *archived_new(struct bs_daemon *d,
 	if (t->history.stats.end_state)
 		t->target.state =
 			(enum bs_target_state)t->history.stats.end_state;
-	t->archive_bytes =
-		disk_bytes(t->target.path) + disk_bytes(t->journal);
+	t->archive_bytes = disk_bytes(t->target.path) + disk_bytes(t->journal);
 	return t;
 }
 

@@ -153,9 +153,9 @@ static int add_signals(struct bs_daemon *d)
 	static const struct {
 		int number;
 		event_callback_fn fn;
-	} signals[] = {
-		{ SIGTERM, on_end }, { SIGINT, on_end }, { SIGHUP, on_hangup }
-	};
+	} signals[] = { { SIGTERM, on_end },
+			{ SIGINT, on_end },
+			{ SIGHUP, on_hangup } };
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);

@@ -43,8 +43,8 @@ enum bs_phase {
 };
 
 struct bs_zone_watch {
-	int largest;	       /* highest order with a free block, last sample */
-	int logged_low;	       /* lowest that this interval's lines named */
+	int largest;	/* highest order with a free block, last sample */
+	int logged_low; /* lowest that this interval's lines named */
 	uint64_t quiet_until_ns; /* falls that are no new low are not logged */
 };
 
@@ -52,7 +52,7 @@ struct bs_tracked {
 	struct bs_tracked *next;
 	struct bs_daemon *daemon;
 	enum bs_phase phase;
-	bool begun; /* death is watched, samples are taken */
+	bool begun;	    /* death is watched, samples are taken */
 	bool events_queued; /* the worker has some */
 	bool final_queued;
 	struct bs_target target; /* path: where the segment is now */
@@ -60,14 +60,15 @@ struct bs_tracked {
 	char journal[PATH_MAX];
 	struct bs_sampler *sampler; /* NULL once archived */
 	struct bs_history history;  /* sites are dropped once archived */
-	uint64_t archive_bytes; /* on disk; 0: not (yet) in the archive */
-	int pidfd; /* -1: liveness is polled */
+	uint64_t archive_bytes;	    /* on disk; 0: not (yet) in the archive */
+	int pidfd;		    /* -1: liveness is polled */
 	struct event *death;
 	struct event *timer;
 	uint64_t next_line_ns; /* zone lines */
-	uint64_t event_gap_ns; /* since when the next event is missing, 0: not */
+	uint64_t
+		event_gap_ns; /* since when the next event is missing, 0: not */
 	struct bs_zone_watch zones[BS_HISTORY_ZONES_MAX];
-	unsigned int nr_jobs; /* of this target, in the worker */
+	unsigned int nr_jobs;	/* of this target, in the worker */
 	unsigned int nr_errors; /* failed samples in a row */
 };
 

@@ -48,7 +48,8 @@ void bs_once_id(struct bs_tracked *t, char kind, uint64_t number)
 void bs_once_flush(struct bs_tracked *t, char kind, uint64_t from, uint64_t to)
 {
 	struct bs_log *log = t->daemon->log;
-	struct bs_once once = { .kind = (uint32_t)kind, .from = from,
+	struct bs_once once = { .kind = (uint32_t)kind,
+				.from = from,
 				.to = to };
 
 	bs_log_position(log, bs_log_pending_bytes(log), &once.log_ino,
@@ -83,9 +84,9 @@ static void once_was_written(struct bs_tracked *t, char kind, uint64_t number)
 	default:
 		if (number >= h->nr_sites)
 			break;
-		h->sites[number].logged |= kind == 'l' ? BS_LOGGED_LEAK :
-					   kind == 's' ? BS_LOGGED_SUSPECT :
-							 BS_LOGGED_STOPPED;
+		h->sites[number].logged |= kind == 'l'	 ? BS_LOGGED_LEAK
+					   : kind == 's' ? BS_LOGGED_SUSPECT
+							 : BS_LOGGED_STOPPED;
 		bs_history_keep_site(h, number);
 	}
 	bs_history_keep_stats(h);
@@ -136,8 +137,8 @@ static const char *event_name(uint32_t type, char *text, size_t len)
 		if (names[i].type != type)
 			continue;
 		for (at = 0; names[i].name[at] && at + 1 < len; at++)
-			text[at] = (char)tolower(
-				(unsigned char)names[i].name[at]);
+			text[at] =
+				(char)tolower((unsigned char)names[i].name[at]);
 		text[at] = '\0';
 		return text;
 	}
@@ -173,10 +174,9 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 	bs_line_str(log, "comm", t->target.comm);
 	bs_once_id(t, 'e', e->number);
 	bs_line_str(log, "text", event_text(e->type));
-	bs_line_double(log, "at_s",
-		       ((double)e->time_ns - (double)t->history.created_ns) /
-			       1e9,
-		       3);
+	bs_line_double(
+		log, "at_s",
+		((double)e->time_ns - (double)t->history.created_ns) / 1e9, 3);
 	bs_line_u64(log, "tid", e->tid);
 	if (e->zone < bs_snapshot_nr_zones(s))
 		bs_line_str(log, "zone", bs_snapshot_zone(s, e->zone)->name);
@@ -278,8 +278,7 @@ static void take_events(struct bs_tracked *t, const struct bs_snapshot *s,
 		if (e->number <= last || e->number > count + sec->capacity)
 			continue;
 		missing = e->number - last - 1;
-		if (missing && !at_end &&
-		    last + 1 + sec->capacity > count) {
+		if (missing && !at_end && last + 1 + sec->capacity > count) {
 			if (!t->event_gap_ns)
 				t->event_gap_ns = now;
 			if (now - t->event_gap_ns < EVENT_PATIENCE_NS)

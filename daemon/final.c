@@ -20,6 +20,7 @@
 #include "shared/sitereport.h"
 
 #define TOP_SITES	 10U
+#define LEAK_SITES	 10U /* beside them, and in front */
 #define FINAL_FRAMES_MAX 48U
 
 struct final_site {
@@ -33,9 +34,55 @@ struct final_job {
 	struct bs_job job;
 	struct bs_tracked *t;
 	char path[PATH_MAX];
+	size_t nr_leaks;
+	uint64_t leaks[LEAK_SITES]; /* most bytes first */
 	size_t nr;
-	struct final_site top[TOP_SITES];
+	struct final_site top[LEAK_SITES + TOP_SITES];
 };
+
+/* A leak may be small beside what the program keeps for good. */
+static void choose_leaks(struct final_job *j, const struct bs_history *h)
+{
+	for (uint64_t i = 0; i < h->nr_sites; i++) {
+		const struct bs_leak_site *site = &h->sites[i];
+		size_t at = j->nr_leaks;
+
+		if (site->verdict != BS_VERDICT_LEAK &&
+		    site->verdict != BS_VERDICT_STOPPED)
+			continue;
+		while (at &&
+		       h->sites[j->leaks[at - 1]].last_bytes < site->last_bytes)
+			at--;
+		if (at == LEAK_SITES)
+			continue;
+		if (j->nr_leaks < LEAK_SITES)
+			j->nr_leaks++;
+		memmove(&j->leaks[at + 1], &j->leaks[at],
+			(j->nr_leaks - at - 1) * sizeof(j->leaks[0]));
+		j->leaks[at] = i;
+	}
+}
+
+static bool is_leak(const struct final_job *j, uint64_t site)
+{
+	for (size_t i = 0; i < j->nr_leaks; i++)
+		if (j->leaks[i] == site)
+			return true;
+	return false;
+}
+
+static void describe(struct final_job *j, const struct bs_snapshot *s,
+		     struct bs_symbolizer *sym, uint64_t site)
+{
+	const struct bs_abi_site *rec = bs_snapshot_site(s, site);
+	struct bs_buf stack = BS_BUF_INIT;
+
+	bs_site_stack_line(&stack, s, sym, site, FINAL_FRAMES_MAX);
+	j->top[j->nr++] =
+		(struct final_site){ site,
+				     rec->bytes_allocated - rec->bytes_freed,
+				     rec->allocs - rec->frees, stack.data };
+}
 
 static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
 {
@@ -43,23 +90,20 @@ static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
 	uint64_t sites[TOP_SITES];
 	struct bs_snapshot *s;
 	char err[256];
+	size_t nr;
 
 	s = bs_snapshot_read_sections(
 		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
 		sizeof(err));
 	if (!s)
 		return;
-	j->nr = bs_sites_top(s, sites, TOP_SITES);
-	for (size_t i = 0; i < j->nr; i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, sites[i]);
-		struct bs_buf stack = BS_BUF_INIT;
-
-		bs_site_stack_line(&stack, s, sym, sites[i], FINAL_FRAMES_MAX);
-		j->top[i] = (struct final_site){
-			sites[i], rec->bytes_allocated - rec->bytes_freed,
-			rec->allocs - rec->frees, stack.data
-		};
-	}
+	for (size_t i = 0; i < j->nr_leaks; i++)
+		if (j->leaks[i] < bs_snapshot_nr_sites(s))
+			describe(j, s, sym, j->leaks[i]);
+	nr = bs_sites_top(s, sites, TOP_SITES);
+	for (size_t i = 0; i < nr; i++)
+		if (!is_leak(j, sites[i]))
+			describe(j, s, sym, sites[i]);
 	bs_snapshot_free(s);
 }
 
@@ -73,11 +117,10 @@ static void final_zone(struct bs_tracked *t, const struct bs_worst_zone *worst)
 	bs_line_begin(log, "final_zone", t->target.pid);
 	bs_line_str(log, "comm", t->target.comm);
 	bs_line_str(log, "zone", worst->name);
-	bs_line_double(log, "worst_at_s",
-		       ((double)worst->time_ns -
-			(double)t->history.created_ns) /
-			       1e9,
-		       1);
+	bs_line_double(
+		log, "worst_at_s",
+		((double)worst->time_ns - (double)t->history.created_ns) / 1e9,
+		1);
 	bs_line_u64(log, "free_pages", worst->free_pages);
 	bs_line_i64(log, "largest_order",
 		    bs_frag_largest_order(worst->nr_free));
@@ -122,8 +165,7 @@ static void final_lines(struct bs_tracked *t, const struct final_job *j)
 	bs_once_id(t, 'f', 1);
 	bs_line_str(log, "state", bs_target_state_name(t->target.state));
 	bs_line_double(log, "ran_s",
-		       ((double)st->ended_ns -
-			(double)t->history.created_ns) /
+		       ((double)st->ended_ns - (double)t->history.created_ns) /
 			       1e9,
 		       1);
 	bs_line_u64(log, "peak_bytes", st->peak_bytes);
@@ -163,6 +205,7 @@ static void final_start(struct bs_tracked *t)
 	j->job.done = final_done;
 	j->t = t;
 	memcpy(j->path, t->target.path, sizeof(j->path));
+	choose_leaks(j, &t->history);
 	t->nr_jobs++;
 	bs_worker_add(t->daemon->worker, &j->job, false);
 }
@@ -207,9 +250,9 @@ void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
 		t->target.exited_ns =
 			bs_snapshot_header(bs_sampler_snapshot(t->sampler))
 				->exited_ns;
-		st->ended_ns = t->target.exited_ns ? t->target.exited_ns :
-			       seen_alive	   ? bs_now_ns() :
-						     last_sign_of_life(t);
+		st->ended_ns = t->target.exited_ns ? t->target.exited_ns
+			       : seen_alive	   ? bs_now_ns()
+						   : last_sign_of_life(t);
 	}
 	st->end_state = state;
 	bs_history_keep_stats(&t->history);

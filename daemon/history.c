@@ -144,8 +144,8 @@ static void append_window(struct bs_leak_site *site, uint64_t gap,
 		struct bs_leak_entry unseen = {
 			.floor_bytes = site->last_bytes,
 			.floor_objects = site->last_objects,
-			.windows = gap > UINT32_MAX / 2 ? UINT32_MAX / 2 :
-							  (uint32_t)gap,
+			.windows = gap > UINT32_MAX / 2 ? UINT32_MAX / 2
+							: (uint32_t)gap,
 		};
 
 		if (entry->floor_bytes < unseen.floor_bytes)
@@ -159,9 +159,9 @@ static void append_window(struct bs_leak_site *site, uint64_t gap,
 
 static uint64_t gap_before(const struct bs_history *h, uint64_t window)
 {
-	return h->has_closed && window > h->last_closed ?
-		       window - h->last_closed - 1 :
-		       0;
+	return h->has_closed && window > h->last_closed
+		       ? window - h->last_closed - 1
+		       : 0;
 }
 
 static void close_window(struct bs_history *h)
@@ -292,9 +292,9 @@ static void sample_sites(struct bs_history *h, const struct bs_snapshot *s)
 bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 		       uint64_t now_ns)
 {
-	uint64_t window = now_ns > h->created_ns ?
-				  (now_ns - h->created_ns) / h->window_ns :
-				  0;
+	uint64_t window = now_ns > h->created_ns
+				  ? (now_ns - h->created_ns) / h->window_ns
+				  : 0;
 	bool closed = false;
 
 	if (window != h->window && h->nr_samples) {
@@ -430,10 +430,10 @@ static int write_site(struct bs_journal *j, uint64_t number,
 	};
 	memcpy(u.rec.entries, site->entries,
 	       site->nr * sizeof(site->entries[0]));
-	return bs_journal_append(j, REC_SITE, &u,
-				 (uint32_t)(sizeof(u.rec) +
-					    site->nr *
-						    sizeof(site->entries[0])));
+	return bs_journal_append(
+		j, REC_SITE, &u,
+		(uint32_t)(sizeof(u.rec) +
+			   site->nr * sizeof(site->entries[0])));
 }
 
 /* The head of the journal that is there: who the target is. */

@@ -34,7 +34,8 @@
 /* The moment at which a zone was most fragmented. */
 struct bs_worst_zone {
 	char name[16];
-	uint64_t score; /* sum of unusable indexes that mean something, 0: never */
+	uint64_t
+		score; /* sum of unusable indexes that mean something, 0: never */
 	uint64_t time_ns;
 	uint64_t free_pages;
 	uint64_t nr_free[BS_NR_ORDERS];
@@ -51,7 +52,7 @@ struct bs_target_stats {
 	uint64_t sampled_ns; /* when */
 	uint64_t last_event; /* highest number logged or given up */
 	uint64_t lost_events;
-	uint64_t ended_ns; /* 0: lives, or nobody noticed yet */
+	uint64_t ended_ns;  /* 0: lives, or nobody noticed yet */
 	uint32_t end_state; /* enum bs_target_state */
 	uint32_t started_logged;
 	uint32_t final_logged;
@@ -81,7 +82,7 @@ struct bs_history {
 	uint64_t nr_sites;
 	uint64_t created_ns;
 	uint64_t window_ns;
-	uint64_t window; /* being filled */
+	uint64_t window;	 /* being filled */
 	unsigned int nr_samples; /* in it */
 	bool has_closed;
 	uint64_t last_closed;

@@ -147,9 +147,9 @@ void bs_leak_survivors(const struct bs_abi_site *record,
 		       uint64_t current_window, uint32_t *survivors,
 		       uint32_t *born)
 {
-	uint64_t current = record->cohort_shift < 64 ?
-				   current_window >> record->cohort_shift :
-				   0;
+	uint64_t current = record->cohort_shift < 64
+				   ? current_window >> record->cohort_shift
+				   : 0;
 	uint32_t mask = record->cohort_born;
 
 	if (current < BS_NR_COHORTS && mask != UINT32_C(1) << current)
@@ -269,8 +269,8 @@ static uint64_t deepest_fall(const struct bs_leak_site *site, uint64_t from)
 }
 
 /* Grows more than it swings? */
-static bool steady(const struct bs_leak_site *site,
-		   const struct floor third[3], const uint64_t start[4])
+static bool steady(const struct bs_leak_site *site, const struct floor third[3],
+		   const uint64_t start[4])
 {
 	return site->last_bytes > third[0].bytes &&
 	       site->last_bytes - third[0].bytes >=

@@ -46,17 +46,17 @@
 #include "shared/abi.h"
 #include "shared/sitereport.h"
 
-#define BS_LEAK_SAMPLES		  10U /* per window */
-#define BS_LEAK_MIN_WINDOWS	  13U /* history needed for a verdict */
-#define BS_LEAK_RARE_WINDOWS	  20U /* the same, when single objects decide */
-#define BS_LEAK_WARMUP_WINDOWS	  3U  /* at least; else a quarter */
-#define BS_LEAK_SUSPECT_RISES	  3U
-#define BS_LEAK_MIN_BYTES	  4096U /* growth per third that counts */
-#define BS_LEAK_MIN_PERCENT	  1U
-#define BS_LEAK_RARE_ALLOCS	  1000U /* per window: objects count, too */
-#define BS_LEAK_SURVIVOR_PERCENT  80U
-#define BS_LEAK_SWING_TIMES	  4U /* risen at least so many times the fall */
-#define BS_LEAK_ENTRIES_MAX	  64U /* per site; more are merged */
+#define BS_LEAK_SAMPLES		 10U /* per window */
+#define BS_LEAK_MIN_WINDOWS	 13U /* history needed for a verdict */
+#define BS_LEAK_RARE_WINDOWS	 20U /* the same, when single objects decide */
+#define BS_LEAK_WARMUP_WINDOWS	 3U  /* at least; else a quarter */
+#define BS_LEAK_SUSPECT_RISES	 3U
+#define BS_LEAK_MIN_BYTES	 4096U /* growth per third that counts */
+#define BS_LEAK_MIN_PERCENT	 1U
+#define BS_LEAK_RARE_ALLOCS	 1000U /* per window: objects count, too */
+#define BS_LEAK_SURVIVOR_PERCENT 80U
+#define BS_LEAK_SWING_TIMES	 4U  /* risen at least so many times the fall */
+#define BS_LEAK_ENTRIES_MAX	 64U /* per site; more are merged */
 
 /* Neighbouring windows with what their floors have in common: the lower. */
 struct bs_leak_entry {
@@ -77,9 +77,9 @@ struct bs_leak_site {
 	uint32_t nr;
 	uint32_t cap;
 	uint32_t windows;
-	uint8_t rises; /* of the floor, in a row; stops at 255 */
+	uint8_t rises;	 /* of the floor, in a row; stops at 255 */
 	uint8_t verdict; /* enum bs_verdict */
-	uint8_t logged; /* the daemon's: BS_LOGGED_* */
+	uint8_t logged;	 /* the daemon's: BS_LOGGED_* */
 	uint8_t sampled; /* the window being filled has a sample */
 	uint64_t last_bytes;
 	uint64_t last_objects;

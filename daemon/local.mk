@@ -5,6 +5,7 @@
 noinst_LTLIBRARIES += libdaemon.la
 bin_PROGRAMS += buddyscoped
 dist_man_MANS += man/buddyscoped.8
+EXTRA_DIST += docs/log.md
 
 libdaemon_la_SOURCES = \
 	daemon/archive.c \

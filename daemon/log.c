@@ -29,7 +29,7 @@ struct bs_log {
 	char *path; /* NULL: stderr */
 	int fd;
 	enum bs_log_format format;
-	uint64_t bytes; /* of the file */
+	uint64_t bytes;	     /* of the file */
 	struct bs_buf lines; /* ended, not yet flushed */
 	size_t line_start;   /* of the line being built, in lines */
 	int line_pid;
@@ -77,8 +77,8 @@ static void ring_add(struct bs_log *log, int pid, const char *text, size_t len)
 /* The pid of a line that an earlier daemon wrote; -1: none. */
 static int line_pid(const char *line)
 {
-	const char *at = line[0] == '{' ? strstr(line, "\"pid\":") :
-					  strstr(line, " pid=");
+	const char *at = line[0] == '{' ? strstr(line, "\"pid\":")
+					: strstr(line, " pid=");
 
 	if (!at)
 		return -1;
@@ -88,9 +88,9 @@ static int line_pid(const char *line)
 /* After a restart `log` shows what the daemon before wrote. */
 static void ring_preload(struct bs_log *log)
 {
-	off_t from = log->bytes > BS_LOG_RECENT_BYTES ?
-			     (off_t)(log->bytes - BS_LOG_RECENT_BYTES) :
-			     0;
+	off_t from = log->bytes > BS_LOG_RECENT_BYTES
+			     ? (off_t)(log->bytes - BS_LOG_RECENT_BYTES)
+			     : 0;
 	size_t len = (size_t)log->bytes - (size_t)from;
 	char *text = malloc(len + 1), *at, *next;
 	ssize_t got;
@@ -166,7 +166,8 @@ static void mend_tail(struct bs_log *log)
 {
 	char last = '\n';
 
-	if (log->bytes && pread(log->fd, &last, 1, (off_t)log->bytes - 1) == 1 &&
+	if (log->bytes &&
+	    pread(log->fd, &last, 1, (off_t)log->bytes - 1) == 1 &&
 	    last != '\n' && write(log->fd, "\n", 1) == 1)
 		log->bytes++;
 }

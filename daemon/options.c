@@ -20,7 +20,10 @@
 #include "shared/target.h"
 #include "shared/wire.h"
 
-enum { OPT_LOG_FORMAT = 256, OPT_IDLE_EXIT };
+enum {
+	OPT_LOG_FORMAT = 256,
+	OPT_IDLE_EXIT
+};
 
 static const struct option long_options[] = {
 	{ "foreground", no_argument, NULL, 'f' },
@@ -62,8 +65,11 @@ bool bs_parse_time(const char *text, uint64_t *ns)
 	static const struct {
 		const char *unit;
 		double ns;
-	} units[] = { { "ms", 1e6 }, { "s", 1e9 },   { "", 1e9 },
-		      { "m", 60e9 }, { "h", 3600e9 } };
+	} units[] = { { "ms", 1e6 },
+		      { "s", 1e9 },
+		      { "", 1e9 },
+		      { "m", 60e9 },
+		      { "h", 3600e9 } };
 	char *end;
 	double value;
 
@@ -124,7 +130,8 @@ static int parse_one(struct bs_options *opt, int c)
 			opt->log_format = BS_LOG_JSON;
 		else
 			return usage_error("--log-format: '%s' is neither "
-					   "logfmt nor json", optarg);
+					   "logfmt nor json",
+					   optarg);
 		return -1;
 	case 'i':
 		if (!bs_parse_time(optarg, &opt->interval_ns))
@@ -183,8 +190,8 @@ int bs_options_parse(struct bs_options *opt, int argc, char **argv)
 
 	memset(opt, 0, sizeof(*opt));
 	opt->interval_ns = BS_INTERVAL_NS_DEFAULT;
-	while ((c = getopt_long(argc, argv, "fl:i:d:hV", long_options,
-				NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "fl:i:d:hV", long_options, NULL)) !=
+	       -1) {
 		ret = parse_one(opt, c);
 		if (ret >= 0)
 			return ret;

@@ -30,11 +30,12 @@
 struct bs_query_work {
 	const struct command *command;
 	struct bs_target target;
-	char archived[PATH_MAX]; /* where the segment may have moved meanwhile */
-	char journal[PATH_MAX];	 /* read by the worker if history is NULL */
+	char archived
+		[PATH_MAX];	/* where the segment may have moved meanwhile */
+	char journal[PATH_MAX]; /* read by the worker if history is NULL */
 	bool ended;
 	bool load_history;
-	bool no_verdicts; /* ended before there could be any */
+	bool no_verdicts;	    /* ended before there could be any */
 	struct bs_target_list list; /* ps */
 	struct bs_site_history *history;
 	uint64_t nr_history;
@@ -170,9 +171,8 @@ static int run_ps(struct bs_query *q, struct bs_symbolizer *sym,
 
 /* ---- reading the target ------------------------------------------------------------- */
 
-static struct bs_snapshot *read_target(struct bs_query_work *w,
-				       unsigned int sections,
-				       struct bs_buf *err)
+static struct bs_snapshot *
+read_target(struct bs_query_work *w, unsigned int sections, struct bs_buf *err)
 {
 	char text[512], again[512];
 	struct bs_snapshot *s;
@@ -251,9 +251,10 @@ static void copy_history(struct bs_query *q, struct bs_tracked *t)
 	w->stats = t->history.stats;
 	w->load_history = t->phase == BS_PHASE_ARCHIVED;
 	if (!w->load_history)
-		w->history = bs_history_judge_all(
-			&t->history, bs_sampler_snapshot(t->sampler),
-			&w->nr_history);
+		w->history =
+			bs_history_judge_all(&t->history,
+					     bs_sampler_snapshot(t->sampler),
+					     &w->nr_history);
 	seen = (w->stats.sampled_ns - t->history.created_ns) /
 	       t->history.window_ns;
 	w->no_verdicts = w->ended && seen < BS_LEAK_MIN_WINDOWS;
@@ -351,9 +352,9 @@ static int prepare_summary(struct bs_query *q, struct bs_tracked *t,
 
 static double seconds_since_start(const struct bs_query_work *w, uint64_t ns)
 {
-	return ns > w->target.created_ns ?
-		       (double)(ns - w->target.created_ns) / 1e9 :
-		       0;
+	return ns > w->target.created_ns
+		       ? (double)(ns - w->target.created_ns) / 1e9
+		       : 0;
 }
 
 static uint64_t peak_pages(const struct bs_snapshot *s)
@@ -383,8 +384,8 @@ static void summary_head(const struct bs_query_work *w,
 
 	bs_buf_puts_clean(out, w->target.comm);
 	bs_buf_printf(out, " (pid %d) %s after %.1f s: peak ", w->target.pid,
-		      w->ended ? bs_target_state_name(w->target.state) :
-				 "running",
+		      w->ended ? bs_target_state_name(w->target.state)
+			       : "running",
 		      seconds_since_start(w, st->ended_ns));
 	bs_buf_put_bytes(out, st->peak_bytes);
 	if (peak_pages(s)) {
@@ -394,8 +395,7 @@ static void summary_head(const struct bs_query_work *w,
 	}
 	bs_buf_printf(out, ", live %s ", w->ended ? "at exit" : "now");
 	bs_buf_put_bytes(out, st->live_bytes);
-	bs_buf_printf(out,
-		      " in %" PRIu64 " objects, %" PRIu64 " allocations\n",
+	bs_buf_printf(out, " in %" PRIu64 " objects, %" PRIu64 " allocations\n",
 		      st->live_objects, st->allocs);
 }
 
@@ -415,8 +415,7 @@ static void summary_sites(const struct bs_query_work *w,
 			    w->history[sites[i]].verdict == BS_VERDICT_LEAK;
 
 		bs_buf_puts(out, "  ");
-		bs_buf_put_bytes(out,
-				 rec->bytes_allocated - rec->bytes_freed);
+		bs_buf_put_bytes(out, rec->bytes_allocated - rec->bytes_freed);
 		bs_buf_printf(out, " in %" PRIu64 " objects%s: ",
 			      rec->allocs - rec->frees, leak ? ", LEAK" : "");
 		bs_site_stack_line(out, s, sym, sites[i], SUMMARY_FRAMES);
@@ -432,12 +431,13 @@ static void summary_worst(const struct bs_query_work *w, struct bs_buf *out)
 		bs_buf_puts(out, "memory was never fragmented\n");
 		return;
 	}
-	bs_buf_printf(out,
-		      "worst fragmentation after %.1f s: zone %s, %" PRIu64
-		      " free pages, largest free order %d, unusable index of orders %u to %u:",
-		      seconds_since_start(w, worst->time_ns), worst->name,
-		      worst->free_pages, bs_frag_largest_order(worst->nr_free),
-		      BS_FRAG_LOW_ORDER, BS_NR_ORDERS - 1);
+	bs_buf_printf(
+		out,
+		"worst fragmentation after %.1f s: zone %s, %" PRIu64
+		" free pages, largest free order %d, unusable index of orders %u to %u:",
+		seconds_since_start(w, worst->time_ns), worst->name,
+		worst->free_pages, bs_frag_largest_order(worst->nr_free),
+		BS_FRAG_LOW_ORDER, BS_NR_ORDERS - 1);
 	for (unsigned int o = BS_FRAG_LOW_ORDER; o < BS_NR_ORDERS; o++) {
 		int index = bs_unusable_free_index(worst->nr_free, o);
 
@@ -529,7 +529,10 @@ static int run_summary(struct bs_query *q, struct bs_symbolizer *sym,
 
 #define TARGET "[PID|NAME]"
 #define VIEW(name, help)                                                       \
-	{ name, TARGET " [--format=2.6.29]", help, true, prepare_view, run_view }
+	{                                                                      \
+		name, TARGET " [--format=2.6.29]", help, true, prepare_view,   \
+			run_view                                               \
+	}
 
 static const struct command commands[] = {
 	{ "ps", "", "programs that run or ran", false, prepare_ps, run_ps },

@@ -23,7 +23,7 @@ struct bs_query {
 	struct bs_buf reply; /* as it goes to the client */
 	/* log --follow: lines go on after the reply. */
 	bool follow;
-	int follow_pid; /* -1: all */
+	int follow_pid;		    /* -1: all */
 	struct bs_query_work *work; /* what the job needs; query.c's */
 };
 

@@ -151,9 +151,9 @@ static const char *verdict_event(char kind)
 
 static uint8_t verdict_flag(char kind)
 {
-	return kind == 'l' ? BS_LOGGED_LEAK :
-	       kind == 's' ? BS_LOGGED_SUSPECT :
-			     BS_LOGGED_STOPPED;
+	return kind == 'l'   ? BS_LOGGED_LEAK
+	       : kind == 's' ? BS_LOGGED_SUSPECT
+			     : BS_LOGGED_STOPPED;
 }
 
 /* The three numbers of the definition: floors, survivors, rate. */
@@ -216,9 +216,9 @@ static char news(const struct bs_leak_site *site)
 		return site->logged & BS_LOGGED_LEAK ? 0 : 'l';
 	case BS_VERDICT_STOPPED:
 		return site->logged & BS_LOGGED_STOPPED ||
-				       !(site->logged & BS_LOGGED_LEAK) ?
-			       0 :
-			       'w';
+				       !(site->logged & BS_LOGGED_LEAK)
+			       ? 0
+			       : 'w';
 	case BS_VERDICT_SUSPECT:
 		return site->logged ? 0 : 's';
 	default:

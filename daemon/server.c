@@ -29,6 +29,7 @@
 #include "shared/wire.h"
 
 #define CLIENTS_MAX	   64U
+#define BACKLOG		   511
 #define WRITE_SECONDS	   30 /* without a byte taken: cut off */
 #define FOLLOW_BYTES_MAX   (1U << 20)
 #define OUTPUT_BYTES_PAUSE (1U << 20) /* answer no more before it is read */
@@ -259,7 +260,7 @@ struct bs_server *bs_server_new(struct bs_daemon *d, char *err, size_t errlen)
 	unlink(server->path);
 	server->listener = evconnlistener_new_bind(
 		d->base, on_accept, server,
-		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 64,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG,
 		(struct sockaddr *)&addr, sizeof(addr));
 	if (!server->listener) {
 		snprintf(err, errlen, "cannot listen on %s: %s", server->path,

@@ -23,13 +23,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shared/snapshot.h"
 
-#define TARGETS_MAX   1024U /* watched at once */
-#define YOUNG_NS      UINT64_C(3000000000) /* so long a file may be incomplete */
+#define TARGETS_MAX    1024U		    /* watched at once */
+#define YOUNG_NS       UINT64_C(3000000000) /* so long a file may be incomplete */
 #define YOUNG_RETRY_US 50000
 #define RESCAN_SECONDS 5 /* in case a notification got lost */
 
@@ -175,9 +176,9 @@ static void end_replaced(struct bs_daemon *d)
 			    b->target.start_ticks != a->target.start_ticks ||
 			    b->target.pidns_inode != a->target.pidns_inode)
 				continue;
-			ended(a, end_state(a) == BS_TARGET_EXITED ?
-					 BS_TARGET_EXITED :
-					 BS_TARGET_EXEC);
+			ended(a, end_state(a) == BS_TARGET_EXITED
+					 ? BS_TARGET_EXITED
+					 : BS_TARGET_EXEC);
 			break;
 		}
 	}
@@ -198,9 +199,9 @@ static void fill_target(struct bs_tracked *t, const struct bs_abi_header *h,
 	target->created_realtime_ns = h->created_realtime_ns;
 	target->exited_ns = h->exited_ns;
 	target->trace_mode = h->trace_mode;
-	target->state = h->pidns_inode && pidns && h->pidns_inode != pidns ?
-				BS_TARGET_UNKNOWN :
-				BS_TARGET_RUNNING;
+	target->state = h->pidns_inode && pidns && h->pidns_inode != pidns
+				? BS_TARGET_UNKNOWN
+				: BS_TARGET_RUNNING;
 	memcpy(target->comm, h->comm, sizeof(target->comm));
 	memcpy(target->exe, h->exe, sizeof(target->exe));
 	for (char *c = target->comm; *c; c++)
@@ -222,10 +223,27 @@ static void log_start(struct bs_tracked *t, const struct bs_abi_header *h)
 	bs_line_str(log, "options", h->options);
 	bs_line_i64(log, "ppid", h->ppid);
 	bs_line_str(log, "segment", t->target.path);
-	bs_line_double(log, "leak_window_s",
-		       (double)t->history.window_ns / 1e9, 3);
+	bs_line_double(log, "leak_window_s", (double)t->history.window_ns / 1e9,
+		       3);
 	bs_line_end(log);
 	bs_once_flush(t, 'b', 1, 1);
+}
+
+/* A file that claims to be of another process would end that one's watch. */
+static bool name_is_true(const char *file, const struct bs_abi_header *h,
+			 char *err, size_t errlen)
+{
+	uint64_t start, nonce;
+	int pid;
+
+	if (bs_target_parse_name(file, &pid, &start, &nonce) && pid == h->pid &&
+	    start == h->start_ticks && nonce == h->nonce)
+		return true;
+	snprintf(err, errlen,
+		 "%s says in its header that it is %d-%llu-%016llx", file,
+		 h->pid, (unsigned long long)h->start_ticks,
+		 (unsigned long long)h->nonce);
+	return false;
 }
 
 static struct bs_tracked *tracked_new(struct bs_daemon *d, const char *file,
@@ -250,6 +268,8 @@ static struct bs_tracked *tracked_new(struct bs_daemon *d, const char *file,
 	if (!t->sampler)
 		goto out_free;
 	h = bs_snapshot_header(bs_sampler_snapshot(t->sampler));
+	if (!name_is_true(file, h, err, errlen))
+		goto out_free;
 	fill_target(t, h, d->pidns);
 	bs_history_init(&t->history, h);
 	bs_state_path(d, "targets", t->name, ".journal", t->journal);
@@ -384,12 +404,28 @@ static void rescan_after(struct bs_daemon *d, bool soon)
 	event_add(d->rescan, &tv);
 }
 
+/* Somebody removed the directory: the lock that we hold locks nothing. */
+static bool directory_is_ours(const struct bs_daemon *d)
+{
+	struct stat mine, there;
+
+	return !fstat(d->dir_fd, &mine) && !stat(d->options.dir, &there) &&
+	       mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
+
 void bs_watch_scan(struct bs_daemon *d)
 {
 	struct dirent *entry;
 	bool again = false;
 	DIR *dir;
 
+	if (!directory_is_ours(d)) {
+		if (!d->stopping)
+			bs_log_text(d->log, "error", -1, "%s was removed",
+				    d->options.dir);
+		bs_daemon_stop(d);
+		return;
+	}
 	dir = opendir(d->options.dir);
 	if (!dir)
 		return;

@@ -145,8 +145,8 @@ struct bs_worker *bs_worker_new(struct event_base *base)
 	w->wake_loop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->wake_loop < 0)
 		goto out_free;
-	w->event = event_new(base, w->wake_loop, EV_READ | EV_PERSIST, collect,
-			     w);
+	w->event =
+		event_new(base, w->wake_loop, EV_READ | EV_PERSIST, collect, w);
 	if (!w->event || event_add(w->event, NULL))
 		goto out_event;
 	w->sym = bs_symbolizer_new(NULL, NULL);

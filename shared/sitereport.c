@@ -237,8 +237,7 @@ static int by_key(const void *a, const void *b)
 static const struct bs_site_history *history(const struct bs_sitereport *r,
 					     uint64_t site)
 {
-	if (!r->history || site >= r->nr_history ||
-	    !r->history[site].windows)
+	if (!r->history || site >= r->nr_history || !r->history[site].windows)
 		return NULL;
 	return &r->history[site];
 }
@@ -307,7 +306,8 @@ static struct choice *choose(const struct bs_sitereport *r, size_t *nr,
 
 size_t bs_sites_top(const struct bs_snapshot *s, uint64_t *sites, size_t max)
 {
-	struct bs_sitereport r = { .snapshot = s, .min_bytes = 1,
+	struct bs_sitereport r = { .snapshot = s,
+				   .min_bytes = 1,
 				   .limit = max };
 	struct choice *list;
 	size_t nr, total;
@@ -368,11 +368,12 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 			      h->growth_bytes_per_s);
 	if (h && h->verdict != BS_VERDICT_NONE)
 		bs_buf_printf(out, ", %s",
-			      h->verdict == BS_VERDICT_LEAK ?
-				      "LEAK" :
-				      bs_verdict_name(h->verdict));
-	bs_buf_printf(out, "\n  allocs %" PRIu64 ", frees %" PRIu64
-			   ", bytes allocated %" PRIu64 "\n",
+			      h->verdict == BS_VERDICT_LEAK
+				      ? "LEAK"
+				      : bs_verdict_name(h->verdict));
+	bs_buf_printf(out,
+		      "\n  allocs %" PRIu64 ", frees %" PRIu64
+		      ", bytes allocated %" PRIu64 "\n",
 		      s->allocs, s->frees, s->bytes_allocated);
 	if (h && (r->leaks || h->verdict == BS_VERDICT_LEAK)) {
 		bs_buf_puts(out, "  ");
@@ -393,8 +394,9 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 		      bs_trace_name(h->trace_mode));
 	if (r->leaks && r->history)
 		bs_buf_printf(out, "%zu %s%s, windows of %.3g s", total,
-			      r->all ? "leaks and suspects" :
-			      total == 1 ? "leak" : "leaks",
+			      r->all	   ? "leaks and suspects"
+			      : total == 1 ? "leak"
+					   : "leaks",
 			      nr < total ? " (cut)" : "",
 			      (double)h->leak_window_ns / 1e9);
 	else if (r->leaks)

@@ -33,10 +33,10 @@ const char *bs_verdict_name(enum bs_verdict verdict);
 /* What only a watcher knows of a site: see docs/leaks.md. */
 struct bs_site_history {
 	enum bs_verdict verdict;
-	uint32_t windows; /* closed windows seen; 0: nothing known */
-	bool has_thirds;  /* enough windows for floor_bytes[] */
-	uint64_t floor_bytes[3]; /* lowest live bytes in each third */
-	uint64_t newest_bytes;	 /* floor of the newest window */
+	uint32_t windows;	   /* closed windows seen; 0: nothing known */
+	bool has_thirds;	   /* enough windows for floor_bytes[] */
+	uint64_t floor_bytes[3];   /* lowest live bytes in each third */
+	uint64_t newest_bytes;	   /* floor of the newest window */
 	uint32_t survivor_cohorts; /* of alloc_cohorts, with survivors */
 	uint32_t alloc_cohorts;	   /* cohorts in which the site allocated */
 	uint32_t windows_per_cohort;
@@ -52,8 +52,8 @@ enum bs_site_sort {
 };
 
 struct bs_sitereport {
-	const struct bs_snapshot *snapshot; /* SITES, NODES, MODULES */
-	struct bs_symbolizer *symbolizer;   /* NULL: addresses only */
+	const struct bs_snapshot *snapshot;    /* SITES, NODES, MODULES */
+	struct bs_symbolizer *symbolizer;      /* NULL: addresses only */
 	const struct bs_site_history *history; /* by site number, or NULL */
 	uint64_t nr_history;
 	enum bs_site_sort sort;
@@ -76,8 +76,8 @@ void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
 			struct bs_symbolizer *sym, uint64_t site);
 /* The value of a key "stack": an array of frames. */
 void bs_site_stack_json(struct bs_json *json, const char *key,
-			const struct bs_snapshot *s,
-			struct bs_symbolizer *sym, uint64_t site);
+			const struct bs_snapshot *s, struct bs_symbolizer *sym,
+			uint64_t site);
 /* For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...". */
 void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
 			struct bs_symbolizer *sym, uint64_t site,

@@ -27,9 +27,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MODULES_MAX    96U	/* open at once: each maps its ELF and DWARF */
-#define CACHE_BUCKETS  16384U	/* power of two */
-#define CACHE_MAX      200000U	/* addresses before trim lets go */
+#define MODULES_MAX    96U     /* open at once: each maps its ELF and DWARF */
+#define CACHE_BUCKETS  16384U  /* power of two */
+#define CACHE_MAX      200000U /* addresses before trim lets go */
 #define STRINGS_MAX    (64U << 20) /* bytes of text before trim lets go */
 #define STRING_BUCKETS 16384U
 #define FILE_BYTES_MAX (UINT64_C(4) << 30) /* larger ELF files are refused */
@@ -38,6 +38,14 @@ struct string {
 	struct string *next;
 	uint32_t hash;
 	char text[];
+};
+
+/* A range of addresses that a compilation unit covers. */
+struct unit {
+	Dwarf_Addr start;
+	Dwarf_Addr end;
+	Dwarf_Die die;
+	Dwarf_Addr bias;
 };
 
 /* What makes two module records the same file. */
@@ -51,6 +59,10 @@ struct module {
 	Dwfl *dwfl;	    /* NULL: not open (never, or closed again) */
 	Dwfl_Module *mod;
 	const char *note; /* why it cannot be opened; do not try again */
+	/* Compilers leave out .debug_aranges: the units' own ranges, sorted. */
+	struct unit *units;
+	size_t nr_units;
+	bool units_known;
 };
 
 struct entry {
@@ -62,7 +74,7 @@ struct entry {
 };
 
 struct bs_symbolizer {
-	char *sysroot;	  /* "" or a path without trailing slash */
+	char *sysroot; /* "" or a path without trailing slash */
 	char *debug_dir;
 	char *debug_path; /* libdwfl's search path */
 	Dwfl_Callbacks callbacks;
@@ -121,6 +133,10 @@ static void module_close(struct bs_symbolizer *sym, struct module *m)
 	if (!m->dwfl)
 		return;
 	dwfl_end(m->dwfl);
+	free(m->units);
+	m->units = NULL;
+	m->nr_units = 0;
+	m->units_known = false;
 	m->dwfl = NULL;
 	m->mod = NULL;
 	sym->nr_open--;
@@ -247,8 +263,8 @@ static int module_file(const struct bs_symbolizer *sym, struct module *m,
 		if (match == 1)
 			return fd;
 		if (fd >= 0) {
-			note = match ? "not a readable ELF file" :
-				       "file changed since it was loaded";
+			note = match ? "not a readable ELF file"
+				     : "file changed since it was loaded";
 			close(fd);
 		}
 	}
@@ -346,8 +362,8 @@ static void walk_scopes(struct place *p, Dwarf_Die *cu, Dwarf_Die *scopes,
 			int nr, const char *file, int line)
 {
 	for (int i = 0; i < nr; i++) {
-		bool inlined = dwarf_tag(&scopes[i]) ==
-			       DW_TAG_inlined_subroutine;
+		bool inlined =
+			dwarf_tag(&scopes[i]) == DW_TAG_inlined_subroutine;
 		struct bs_frame *f;
 
 		if (!inlined && !is_function(&scopes[i]))
@@ -366,21 +382,92 @@ static void walk_scopes(struct place *p, Dwarf_Die *cu, Dwarf_Die *scopes,
 	}
 }
 
-static void resolve_dwarf(struct place *p, Dwfl_Module *mod, uint64_t vaddr)
+static int unit_order(const void *a, const void *b)
+{
+	const struct unit *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static bool add_unit(struct module *m, size_t *cap, const struct unit *unit)
+{
+	struct unit *units;
+
+	if (m->nr_units == *cap) {
+		*cap = *cap ? *cap * 2 : 64;
+		units = reallocarray(m->units, *cap, sizeof(*units));
+		if (!units)
+			return false;
+		m->units = units;
+	}
+	m->units[m->nr_units++] = *unit;
+	return true;
+}
+
+static void find_units(struct module *m)
+{
+	struct unit unit;
+	Dwarf_Die *die = NULL;
+	size_t cap = 0;
+
+	m->units_known = true;
+	while ((die = dwfl_module_nextcu(m->mod, die, &unit.bias))) {
+		Dwarf_Addr base;
+		ptrdiff_t at = 0;
+
+		unit.die = *die;
+		while ((at = dwarf_ranges(die, at, &base, &unit.start,
+					  &unit.end)) > 0)
+			if (unit.start < unit.end && !add_unit(m, &cap, &unit))
+				return;
+	}
+	if (m->nr_units)
+		qsort(m->units, m->nr_units, sizeof(*m->units), unit_order);
+}
+
+/* The compilation unit of an address, as dwfl_module_addrdie finds it, and
+ * where that needs .debug_aranges which are not there. */
+static Dwarf_Die *find_unit(struct module *m, uint64_t vaddr, Dwarf_Addr *bias)
+{
+	Dwarf_Die *die = dwfl_module_addrdie(m->mod, vaddr, bias);
+	size_t low = 0, high;
+
+	if (die)
+		return die;
+	if (!m->units_known)
+		find_units(m);
+	/* The last range that begins at or before the address. */
+	for (high = m->nr_units; low < high;) {
+		size_t middle = low + (high - low) / 2;
+
+		if (m->units[middle].start + m->units[middle].bias <= vaddr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low || vaddr >= m->units[low - 1].end + m->units[low - 1].bias)
+		return NULL;
+	*bias = m->units[low - 1].bias;
+	return &m->units[low - 1].die;
+}
+
+static void resolve_dwarf(struct place *p, struct module *m, uint64_t vaddr)
 {
 	Dwarf_Die *cu, *scopes = NULL, inner;
 	const char *file = NULL;
 	Dwarf_Addr bias;
-	Dwfl_Line *line;
+	Dwarf_Line *line;
 	int lineno = 0;
 	int nr;
 
-	cu = dwfl_module_addrdie(mod, vaddr, &bias);
-	line = dwfl_module_getsrc(mod, vaddr);
-	if (line)
-		file = dwfl_lineinfo(line, NULL, &lineno, NULL, NULL, NULL);
+	cu = find_unit(m, vaddr, &bias);
 	if (!cu)
-		goto out_line;
+		return;
+	line = dwarf_getsrc_die(cu, vaddr - bias);
+	if (line) {
+		file = dwarf_linesrc(line, NULL, NULL);
+		dwarf_lineno(line, &lineno);
+	}
 	nr = dwarf_getscopes(cu, vaddr - bias, &scopes);
 	if (nr <= 0)
 		goto out_line;
@@ -416,7 +503,7 @@ static size_t resolve_vaddr(struct bs_symbolizer *sym, struct module *m,
 
 	module_open(sym, m);
 	if (m->mod) {
-		resolve_dwarf(&p, m->mod, vaddr);
+		resolve_dwarf(&p, m, vaddr);
 		name = dwfl_module_addrinfo(m->mod, vaddr, &offset, &elf_sym,
 					    NULL, NULL, NULL);
 	}
@@ -602,8 +689,8 @@ struct bs_symbolizer *bs_symbolizer_new(const char *sysroot,
 	len = strlen(sym->sysroot);
 	while (len && sym->sysroot[len - 1] == '/')
 		sym->sysroot[--len] = '\0';
-	sym->debug_dir = debug_dir ? strdup(debug_dir) :
-				     path_join("%s%s", sym->sysroot,
+	sym->debug_dir = debug_dir ? strdup(debug_dir)
+				   : path_join("%s%s", sym->sysroot,
 					       BS_DEBUG_DIR_DEFAULT);
 	if (!sym->debug_dir)
 		goto out_free;

@@ -38,12 +38,13 @@ struct bs_frame {
 	const char *module;   /* path as recorded; NULL: in no module */
 	uint64_t offset;      /* of addr in the file (what addr2line takes) */
 	const char *function; /* NULL: unknown */
-	uint64_t function_offset; /* of addr in the function, if known, else 0 */
-	uint64_t function_bytes;  /* 0: unknown */
-	const char *file;	  /* NULL: unknown */
-	int line;		  /* 0: unknown */
-	bool inlined;		  /* into the frame that follows */
-	const char *note;	  /* why there is no symbol, or NULL */
+	uint64_t
+		function_offset; /* of addr in the function, if known, else 0 */
+	uint64_t function_bytes; /* 0: unknown */
+	const char *file;	 /* NULL: unknown */
+	int line;		 /* 0: unknown */
+	bool inlined;		 /* into the frame that follows */
+	const char *note;	 /* why there is no symbol, or NULL */
 };
 
 /* sysroot: put in front of module paths (NULL: none).  debug_dir: NULL means
@@ -69,8 +70,8 @@ size_t bs_symbolizer_resolve(struct bs_symbolizer *sym,
 
 /* The same with the module known (NULL: none). */
 size_t bs_symbolizer_resolve_in(struct bs_symbolizer *sym,
-				const struct bs_abi_module *module,
-				uint64_t pc, const struct bs_frame **frames);
+				const struct bs_abi_module *module, uint64_t pc,
+				const struct bs_frame **frames);
 
 /* The module that a site of first_ns meant by pc. NULL: none. */
 const struct bs_abi_module *bs_symbols_module(const struct bs_snapshot *s,

@@ -523,10 +523,11 @@ static void judge_collected_heap_is_never_leak(void **state)
 		garbage_per_sample = live_level / period_samples;
 		run(500, step_collected);
 		if (m.nr_leak)
-			fail_msg("seed %llu: level %.0f period %.0f window %llu",
-				 (unsigned long long)(seed + i), live_level,
-				 period_samples / 10,
-				 (unsigned long long)m.first_leak);
+			fail_msg(
+				"seed %llu: level %.0f period %.0f window %llu",
+				(unsigned long long)(seed + i), live_level,
+				period_samples / 10,
+				(unsigned long long)m.first_leak);
 	}
 }
 
@@ -554,7 +555,7 @@ static void suspect_after_three_rises_and_not_after_two(void **state)
 {
 	static const uint64_t bytes[] = { 10, 20, 30, 40, 40 };
 	static const enum bs_verdict expect[] = {
-		BS_VERDICT_NONE, BS_VERDICT_NONE, BS_VERDICT_NONE,
+		BS_VERDICT_NONE,    BS_VERDICT_NONE, BS_VERDICT_NONE,
 		BS_VERDICT_SUSPECT, BS_VERDICT_NONE,
 	};
 	struct bs_site_history numbers;
@@ -660,7 +661,8 @@ int main(void)
 			judge_cache_that_fills_in_eleven_windows_is_never_leak),
 		cmocka_unit_test(judge_cache_once_full_is_no_leak),
 		cmocka_unit_test(judge_sawtooth_of_60_s_is_never_leak),
-		cmocka_unit_test(judge_sawtooth_after_first_tooth_is_never_leak),
+		cmocka_unit_test(
+			judge_sawtooth_after_first_tooth_is_never_leak),
 		cmocka_unit_test(judge_stationary_churn_is_never_leak),
 		cmocka_unit_test(judge_collected_heap_is_never_leak),
 		cmocka_unit_test(judge_growth_without_old_survivors_is_no_leak),
