@@ -53,6 +53,7 @@ endif
 endif
 endif
 
+include $(top_srcdir)/tests/real/local.mk
 include $(top_srcdir)/tests/behaviour/local.mk
 include $(top_srcdir)/tests/unit/daemon.mk
 include $(top_srcdir)/tests/unit/shared.mk
