@@ -158,7 +158,11 @@ static bool libc_heap_was_used(void)
 	return now.arena || now.hblkhd;
 }
 
-enum owner { OWNER_NEXT, OWNER_NOBODY, OWNER_UNKNOWN };
+enum owner {
+	OWNER_NEXT,
+	OWNER_NOBODY,
+	OWNER_UNKNOWN
+};
 
 static enum owner find_owner(const void *p)
 {
@@ -178,9 +182,9 @@ static enum owner find_owner(const void *p)
 	    !strncmp(m.name, "[stack", 6) ||
 	    ((uintptr_t)sp >= m.start && (uintptr_t)sp < m.end))
 		return OWNER_NOBODY;
-	return libc_heap_was_used() && looks_like_libc_chunk(p, &m) ?
-		       OWNER_NEXT :
-		       OWNER_NOBODY;
+	return libc_heap_was_used() && looks_like_libc_chunk(p, &m)
+		       ? OWNER_NEXT
+		       : OWNER_NOBODY;
 }
 
 /* ---- what to do with it ----------------------------------------------------------------- */
@@ -210,8 +214,8 @@ void bs_foreign_free(void *p, const char *call, void *caller)
 
 size_t bs_foreign_usable(void *p)
 {
-	size_t (*next)(void *) = (size_t(*)(void *))dlsym(
-		RTLD_NEXT, "malloc_usable_size");
+	size_t (*next)(void *) =
+		(size_t(*)(void *))dlsym(RTLD_NEXT, "malloc_usable_size");
 
 	return next && find_owner(p) == OWNER_NEXT ? next(p) : 0;
 }

@@ -43,8 +43,14 @@
 #define BS_DIR_MAX     192 /* bytes of a segment directory's name, with NUL */
 #define BS_OPTIONS_MAX 512 /* as bs_abi_header.options */
 
-enum bs_on_error { BS_ON_ERROR_ABORT, BS_ON_ERROR_CONTINUE };
-enum bs_verify { BS_VERIFY_OFF, BS_VERIFY_EXIT };
+enum bs_on_error {
+	BS_ON_ERROR_ABORT,
+	BS_ON_ERROR_CONTINUE
+};
+enum bs_verify {
+	BS_VERIFY_OFF,
+	BS_VERIFY_EXIT
+};
 
 /* Filled once, before mm_init(); constant from then on. */
 struct bs_options {
@@ -59,7 +65,7 @@ struct bs_options {
 	 * $BUDDYSCOPE_DIR, else /dev/shm/buddyscope-<euid>.  Not made yet.
 	 */
 	char dir[BS_DIR_MAX];
-	bool dir_is_default; /* the last of the three: we may mkdir it */
+	bool dir_is_default;	   /* the last of the three: we may mkdir it */
 	char text[BS_OPTIONS_MAX]; /* BUDDYSCOPE as given, may be cut */
 };
 extern BS_HIDDEN struct bs_options bs_options;
@@ -76,11 +82,12 @@ extern BS_HIDDEN char **bs_environ;
  * thread's very last instruction.
  */
 struct bs_tls {
-	uint32_t depth;	   /* 1: inside an exported function (or a fork) */
-	uint32_t no_trace; /* > 0: charge allocations to site 0, do not unwind */
+	uint32_t depth; /* 1: inside an exported function (or a fork) */
+	uint32_t
+		no_trace; /* > 0: charge allocations to site 0, do not unwind */
 };
-extern BS_HIDDEN __thread __attribute__((tls_model("initial-exec")))
-struct bs_tls bs_tls;
+extern BS_HIDDEN __thread
+	__attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
 
 /* ---- the process ------------------------------------------------------------ */
 
@@ -89,8 +96,8 @@ struct bs_tls bs_tls;
  * however it was made, and leaves them alone in a vfork child.
  */
 enum bs_client_word {
-	BS_CLIENT_READY = 0,   /* start.c: BS_READY, else take the slow way in */
-	BS_CLIENT_STARTING,    /* start.c: 1 while a thread is in start */
+	BS_CLIENT_READY = 0, /* start.c: BS_READY, else take the slow way in */
+	BS_CLIENT_STARTING,  /* start.c: 1 while a thread is in start */
 	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 19 are its own */
 	BS_CLIENT_TRACE = 20,  /* trace/: 20 to 31 are its own */
 };

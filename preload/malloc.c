@@ -75,8 +75,8 @@ BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
 	if (ret == -ENOENT)
 		bs_foreign_free(p, call, caller);
 	else
-		bs_report_free(ret == -EALREADY ? BS_DOUBLE_FREE :
-						  BS_FREE_INTERIOR,
+		bs_report_free(ret == -EALREADY ? BS_DOUBLE_FREE
+						: BS_FREE_INTERIOR,
 			       call, p, caller);
 	errno = saved_errno;
 }

@@ -60,9 +60,9 @@ BS_EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd,
 	long ret;
 
 	if (bs_enter()) {
-		size_t bytes = mm_map_reserves(prot, flags) ?
-				       0 :
-				       ALIGN_UP(len, PAGE_SIZE);
+		size_t bytes = mm_map_reserves(prot, flags)
+				       ? 0
+				       : ALIGN_UP(len, PAGE_SIZE);
 		uint64_t tag = map_tag(bytes);
 
 		ret = mm_mmap(addr, len, prot, flags, fd, (uint64_t)offset,

@@ -110,7 +110,8 @@ static void read_notes(struct bs_abi_module *mod, uintptr_t at, size_t bytes,
 	while (end - at >= sizeof(ElfW(Nhdr))) {
 		const ElfW(Nhdr) *note = (const void *)at;
 		uintptr_t name = at + sizeof(*note);
-		uintptr_t desc = name + ALIGN_UP((uintptr_t)note->n_namesz, align);
+		uintptr_t desc =
+			name + ALIGN_UP((uintptr_t)note->n_namesz, align);
 
 		if (desc > end || note->n_descsz > end - desc)
 			return;
@@ -261,8 +262,8 @@ static uint32_t find_dead(const struct bs_abi_module *mod)
 
 		if (!overlap(old, mod))
 			continue;
-		return old->unloaded_ns && same_module(old, mod) ? i :
-								   DEAD_NONE;
+		return old->unloaded_ns && same_module(old, mod) ? i
+								 : DEAD_NONE;
 	}
 	return DEAD_NONE;
 }

@@ -27,7 +27,8 @@ struct nothrow;
 /* libstdc++ or libc++ may be out of our sight (RTLD_LOCAL): ask by name. */
 static void *find_cxx(const char *symbol)
 {
-	static const char *const runtime[] = { "libstdc++.so.6", "libc++.so.1" };
+	static const char *const runtime[] = { "libstdc++.so.6",
+					       "libc++.so.1" };
 	void *sym = dlsym(RTLD_DEFAULT, symbol);
 
 	for (size_t i = 0; !sym && i < ARRAY_SIZE(runtime); i++) {
@@ -92,8 +93,9 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	if (!real)
 		return NULL;
 	if (align)
-		return ((void *(*)(size_t, size_t, const struct nothrow *))
-				real)(size, align, tag);
+		return ((void *(*)(size_t, size_t,
+				   const struct nothrow *))real)(size, align,
+								 tag);
 	return ((void *(*)(size_t, const struct nothrow *))real)(size, tag);
 }
 
@@ -107,14 +109,14 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	}
 
 #define NEW_NOTHROW(name, symbol)                                              \
-	BS_EXPORT void *name(size_t size, const struct nothrow *tag)           \
-		__asm__(symbol);                                               \
+	BS_EXPORT void *name(size_t size,                                      \
+			     const struct nothrow *tag) __asm__(symbol);       \
 	BS_EXPORT void *name(size_t size, const struct nothrow *tag)           \
 	{                                                                      \
 		void *p = bs_alloc(size, 1, GFP_KERNEL);                       \
                                                                                \
-		return likely(p) ? p :                                         \
-				   new_failed_nothrow(symbol, size, 0, tag);   \
+		return likely(p) ? p                                           \
+				 : new_failed_nothrow(symbol, size, 0, tag);   \
 	}
 
 #define NEW_ALIGNED(name, symbol)                                              \
@@ -134,9 +136,9 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	{                                                                      \
 		void *p = bs_alloc(size, align, GFP_KERNEL);                   \
                                                                                \
-		return likely(p) ?                                             \
-			       p :                                             \
-			       new_failed_nothrow(symbol, size, align, tag);   \
+		return likely(p)                                               \
+			       ? p                                             \
+			       : new_failed_nothrow(symbol, size, align, tag); \
 	}
 
 NEW(op_new, "_Znwm")

@@ -123,8 +123,8 @@ static bool parse_time(struct word w, uint64_t *ns)
 		const char *name;
 		uint64_t ns;
 	} units[] = {
-		{ "ns", 1 },		{ "us", 1000 },
-		{ "ms", 1000000 },	{ "s", 1000000000 },
+		{ "ns", 1 },	      { "us", 1000 },
+		{ "ms", 1000000 },    { "s", 1000000000 },
 		{ "m", 60000000000 }, { "h", 3600000000000 },
 	};
 	uint64_t n;
@@ -259,11 +259,11 @@ static void parse_word(struct word w)
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		struct word value = { eq + 1, w.len - key.len - 1 };
-
 		if (!word_is(key, table[i].key))
 			continue;
-		if (!eq || !parse_value(&table[i], value))
+		if (!eq ||
+		    !parse_value(&table[i],
+				 (struct word){ eq + 1, w.len - key.len - 1 }))
 			sys_say("ignoring '%s': %s takes %s", text,
 				table[i].key, table[i].allowed);
 		return;
@@ -315,9 +315,8 @@ static const char *match(const char *entry, const char *name)
 {
 	size_t len = strlen(name);
 
-	return !strncmp(entry, name, len) && entry[len] == '=' ?
-		       entry + len + 1 :
-		       NULL;
+	return !strncmp(entry, name, len) && entry[len] == '=' ? entry + len + 1
+							       : NULL;
 }
 
 static const char *find(char **env, const char *block, const char *name)

@@ -166,9 +166,9 @@ static uint32_t freed_site(const void *p)
 {
 	uint64_t note = __atomic_load_n(bs_freed_slot(p), __ATOMIC_RELAXED);
 
-	return note >> BS_FREED_SITE_BITS == (uint64_t)(uintptr_t)p >> 4 ?
-		       (uint32_t)(note & ((1U << BS_FREED_SITE_BITS) - 1)) :
-		       0;
+	return note >> BS_FREED_SITE_BITS == (uint64_t)(uintptr_t)p >> 4
+		       ? (uint32_t)(note & ((1U << BS_FREED_SITE_BITS) - 1))
+		       : 0;
 }
 
 static void say_site(uint32_t site)

@@ -57,7 +57,10 @@
 #define SMALL_HEAP_PAGES	1024U /* 4 MiB: at once */
 #define HEAP_PAGES_A_ALLOCATION 64U
 
-enum page_state { PAGE_UNKNOWN, PAGE_OK };
+enum page_state {
+	PAGE_UNKNOWN,
+	PAGE_OK
+};
 
 /* Private and copied by fork; says nothing about a child's own segment. */
 static struct {
@@ -89,8 +92,8 @@ static struct room room_for(bool small)
 		.areas = small ? SMALL_NR_AREAS : SEGMENT_NR_AREAS,
 		.nodes = small ? SMALL_NR_NODES : SEGMENT_NR_NODES,
 		.sites = small ? SMALL_NR_SITES : SEGMENT_NR_SITES,
-		.pfns = MIN(mm.nr_pfns, (uint64_t)(small ? SMALL_MAX_PFNS :
-							   SEGMENT_MAX_PFNS)),
+		.pfns = MIN(mm.nr_pfns, (uint64_t)(small ? SMALL_MAX_PFNS
+							 : SEGMENT_MAX_PFNS)),
 	};
 }
 
@@ -255,8 +258,8 @@ static void fill_identity(struct bs_abi_header *h)
 	h->ppid = (int32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
 	h->uid = (uint32_t)sys_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 	clock_gettime(CLOCK_REALTIME, &real); /* vdso */
-	h->created_realtime_ns = (uint64_t)real.tv_sec * 1000000000ULL +
-				 (uint64_t)real.tv_nsec;
+	h->created_realtime_ns =
+		(uint64_t)real.tv_sec * 1000000000ULL + (uint64_t)real.tv_nsec;
 	sys_call(SYS_prctl, PR_GET_NAME, (long)h->comm, 0, 0, 0, 0);
 	read_cmdline(h->cmdline, sizeof(h->cmdline));
 }
@@ -276,9 +279,9 @@ static void fill_header(struct bs_abi_header *h)
 	h->created_ns = self.created_ns;
 	h->trace_mode = bs_options.trace_mode;
 	h->nr_zones = mm.nr_zones;
-	h->leak_window_ns = bs_options.leak_window_ns ?
-				    bs_options.leak_window_ns :
-				    DEFAULT_LEAK_WINDOW_NS;
+	h->leak_window_ns = bs_options.leak_window_ns
+				    ? bs_options.leak_window_ns
+				    : DEFAULT_LEAK_WINDOW_NS;
 	h->cohort_ns = h->leak_window_ns;
 	h->arena_base = (uint64_t)mm.base;
 	sys_format(h->exe, sizeof(h->exe), "%s", self.exe);
@@ -316,12 +319,11 @@ static bool claim_pages(uint64_t first, uint64_t end)
 {
 	char *p = self.base + first * PAGE_SIZE;
 	uint64_t page, nr = 0;
-	long ret = sys_madvise(p, (end - first) * PAGE_SIZE,
-			       MADV_POPULATE_WRITE);
+	long ret =
+		sys_madvise(p, (end - first) * PAGE_SIZE, MADV_POPULATE_WRITE);
 
 	if (ret) {
-		__atomic_store_n(&self.retry_ns,
-				 sys_now_coarse_ns() + RETRY_NS,
+		__atomic_store_n(&self.retry_ns, sys_now_coarse_ns() + RETRY_NS,
 				 __ATOMIC_RELAXED);
 		if (first)
 			account(0, end - first);
@@ -345,7 +347,8 @@ bool segment_claim(const void *p, size_t len)
 		return true;
 	page = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
 	end = ((uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
-	       PAGE_SHIFT) + 1;
+	       PAGE_SHIFT) +
+	      1;
 	while (page < end) {
 		if (likely(is_claimed(page))) {
 			page++;
@@ -367,10 +370,9 @@ bool segment_claim(const void *p, size_t len)
 static bool make_private(uint64_t page)
 {
 	char *p = self.base + page * PAGE_SIZE;
-	long ret = sys_mmap(p, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-				    MAP_NORESERVE,
-			    -1, 0);
+	long ret = sys_mmap(
+		p, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 
 	if (sys_is_err(ret))
 		return false;
@@ -393,7 +395,8 @@ bool segment_claim_or_private(const void *p, size_t len)
 		return false;
 	page = (uint64_t)((const char *)p - self.base) >> PAGE_SHIFT;
 	end = ((uint64_t)((const char *)p + (len ? len - 1 : 0) - self.base) >>
-	       PAGE_SHIFT) + 1;
+	       PAGE_SHIFT) +
+	      1;
 	for (; page < end; page++)
 		if (!is_claimed(page) && !make_private(page))
 			return false;
@@ -627,8 +630,8 @@ static int make_segment(bool may_open)
 	}
 	if (ret && make_private_tables(&h))
 		return -ENOMEM; /* not even that: nothing is counted */
-	h.bytes_published = self.all_claimed ? h.file_bytes :
-					       h.section[BS_SEC_CACHES].offset;
+	h.bytes_published = self.all_claimed ? h.file_bytes
+					     : h.section[BS_SEC_CACHES].offset;
 	memcpy(self.base, &h, sizeof(h)); /* magic is still 0 */
 	set_pointers(ret == 0);
 	if (!ret)

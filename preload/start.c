@@ -30,7 +30,11 @@ bool bs_unwinder_wanted;
 bool bs_tracing;
 char **bs_environ;
 
-static enum { ST_DOWN, ST_UP, ST_FAILED } state;
+static enum {
+	ST_DOWN,
+	ST_UP,
+	ST_FAILED
+} state;
 
 static const struct mm_client client = {
 	.area_gone = trace_area_gone,
@@ -175,8 +179,8 @@ static void mark_exited(void)
 	__atomic_store_n(&header->state, BS_STATE_EXITED, __ATOMIC_RELEASE);
 }
 
-static void __attribute__((constructor)) constructor(int argc, char **argv,
-						     char **envp)
+static void __attribute__((constructor))
+constructor(int argc, char **argv, char **envp)
 {
 	(void)argc;
 	(void)argv;
@@ -187,7 +191,8 @@ static void __attribute__((constructor)) constructor(int argc, char **argv,
 		bs_tls.depth = 0;
 	}
 	bs_environ = NULL;
-	at_quick_exit(mark_exited);
+	/* Refused only where memory is: then the daemon sees the end by itself. */
+	(void)at_quick_exit(mark_exited);
 }
 
 /* ---- the end --------------------------------------------------------------------- */

@@ -48,9 +48,9 @@ static struct totals sum_zones(void)
 			sum_zone(&mm.zone[i].stat, &t);
 		bs_leave();
 	}
-	t.used_bytes = t.managed_bytes > t.free_bytes ?
-			       t.managed_bytes - t.free_bytes :
-			       0;
+	t.used_bytes = t.managed_bytes > t.free_bytes
+			       ? t.managed_bytes - t.free_bytes
+			       : 0;
 	return t;
 }
 

@@ -116,15 +116,15 @@ struct bs_abi_header {
 	uint32_t state;	     /* BS_STATE_* */
 	int32_t pid;	     /* in the pid namespace pidns_inode */
 	int32_t ppid;
-	uint64_t start_ticks; /* field 22 of /proc/PID/stat */
-	uint64_t pidns_inode; /* of /proc/self/ns/pid, 0 unknown */
-	uint64_t nonce;	      /* from AT_RANDOM: tells exec images apart */
+	uint64_t start_ticks;  /* field 22 of /proc/PID/stat */
+	uint64_t pidns_inode;  /* of /proc/self/ns/pid, 0 unknown */
+	uint64_t nonce;	       /* from AT_RANDOM: tells exec images apart */
 	uint64_t parent_nonce; /* after fork: the segment it was made from */
 	uint32_t uid;
 	uint32_t nr_cpus; /* per-CPU slots */
 	uint64_t created_ns;
 	uint64_t created_realtime_ns;
-	uint64_t exited_ns; /* 0 while running */
+	uint64_t exited_ns;  /* 0 while running */
 	uint32_t trace_mode; /* BS_TRACE_* */
 	uint32_t nr_zones;
 	uint64_t leak_window_ns;
@@ -181,9 +181,9 @@ struct bs_abi_zone {
 	uint64_t nr_free_calls; /* blocks given back */
 	uint64_t nr_split;
 	uint64_t nr_merge;
-	uint64_t nr_fallback;	  /* requests served for a higher zone */
+	uint64_t nr_fallback;	   /* requests served for a higher zone */
 	uint64_t nr_type_fallback; /* blocks taken from another migrate type */
-	uint64_t nr_failed;	  /* requests that this zonelist refused */
+	uint64_t nr_failed;	   /* requests that this zonelist refused */
 	uint64_t hot_added_pages;
 	uint64_t hot_removed_pages;
 	uint64_t reported_pages;   /* given back to the system, cumulated */
@@ -201,8 +201,8 @@ static_assert(sizeof(struct bs_abi_zone) == 816, "ABI");
 /* A kmem_cache.  active_objs counts objects in per-CPU arrays as active. */
 struct bs_abi_cache {
 	uint32_t seq;
-	uint32_t live; /* 0: slot free (cache destroyed) */
-	char name[32]; /* no blanks */
+	uint32_t live;	       /* 0: slot free (cache destroyed) */
+	char name[32];	       /* no blanks */
 	uint32_t object_bytes; /* padded size: buffer_size */
 	uint32_t align_bytes;
 	uint32_t objs_per_slab;
@@ -228,16 +228,16 @@ static_assert(offsetof(struct bs_abi_cache, active_objs) == 72, "ABI");
 static_assert(sizeof(struct bs_abi_cache) == 192, "ABI");
 
 /* bs_abi_area.flags: the kernel's vm_struct flags, then ours. */
-#define BS_AREA_IOREMAP	 0x01U /* file, device or shared memory */
-#define BS_AREA_ALLOC	 0x02U /* vmalloc: a large allocation */
-#define BS_AREA_MAP	 0x04U /* the program's own anonymous mmap */
-#define BS_AREA_USERMAP	 0x08U
-#define BS_AREA_VPAGES	 0x10U
-#define BS_AREA_LAZY	 0x100U /* freed, kept for reuse */
-#define BS_AREA_RESERVE	 0x200U /* PROT_NONE or MAP_NORESERVE: not charged */
-#define BS_AREA_STACK	 0x400U /* MAP_STACK or MAP_GROWSDOWN */
-#define BS_AREA_SHARED	 0x800U /* MAP_SHARED */
-#define BS_AREA_HUGE	 0x1000U /* MAP_HUGETLB */
+#define BS_AREA_IOREMAP 0x01U /* file, device or shared memory */
+#define BS_AREA_ALLOC	0x02U /* vmalloc: a large allocation */
+#define BS_AREA_MAP	0x04U /* the program's own anonymous mmap */
+#define BS_AREA_USERMAP 0x08U
+#define BS_AREA_VPAGES	0x10U
+#define BS_AREA_LAZY	0x100U	/* freed, kept for reuse */
+#define BS_AREA_RESERVE 0x200U	/* PROT_NONE or MAP_NORESERVE: not charged */
+#define BS_AREA_STACK	0x400U	/* MAP_STACK or MAP_GROWSDOWN */
+#define BS_AREA_SHARED	0x800U	/* MAP_SHARED */
+#define BS_AREA_HUGE	0x1000U /* MAP_HUGETLB */
 
 /* A vm_struct. */
 struct bs_abi_area {
@@ -359,7 +359,8 @@ struct bs_abi_event {
 	uint64_t addr;
 	uint64_t bytes;
 	uint64_t free_pages;
-	uint32_t nr_free[BS_NR_ORDERS + 1]; /* free blocks of the zone; last: 0 */
+	uint32_t nr_free[BS_NR_ORDERS +
+			 1]; /* free blocks of the zone; last: 0 */
 	uint64_t reserved;
 };
 static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
@@ -396,7 +397,8 @@ static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
 	  "forked children that could not publish")                            \
 	X(LAZY_PAGES, "lazy_pages", "pages of freed areas kept for reuse")     \
 	X(VM_REUSED, "vm_reused", "areas served from the kept ones")           \
-	X(REAL_MMAP_CALLS, "real_mmap_calls", "mmap system calls of the engine")\
+	X(REAL_MMAP_CALLS, "real_mmap_calls",                                  \
+	  "mmap system calls of the engine")                                   \
 	X(REAL_MUNMAP_CALLS, "real_munmap_calls",                              \
 	  "munmap system calls of the engine")                                 \
 	X(REAL_MADVISE_CALLS, "real_madvise_calls",                            \

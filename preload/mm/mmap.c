@@ -265,7 +265,8 @@ static void copy_records(uint64_t old, uint64_t len, uint64_t to)
 		copy = vm_insert(to + (start - old), end - start, area->flags,
 				 area->prot);
 		if (copy) {
-			copy->path = area->path ? vm_dup_path(area->path) : NULL;
+			copy->path =
+				area->path ? vm_dup_path(area->path) : NULL;
 			copy->offset = area->offset + (start - area->addr);
 			copy->tag = area->tag;
 			copy->born_ns = area->born_ns;

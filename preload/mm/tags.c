@@ -31,7 +31,8 @@ static void visit_slab(const struct visit *v, const struct slab *slabp)
 		uint64_t tag = load_tag(&slabp->tags[i]);
 
 		if (tag)
-			v->fn(v->arg, tag, cachep->buffer_size - tag_slack(tag));
+			v->fn(v->arg, tag,
+			      cachep->buffer_size - tag_slack(tag));
 	}
 }
 
@@ -68,8 +69,8 @@ static int visit_area(struct vm_struct *area, void *arg)
 
 	if (tag && !(area->flags & BS_AREA_LAZY))
 		v->fn(v->arg, tag,
-		      area->flags & BS_AREA_RESERVE ? 0 :
-						      area->requested_bytes);
+		      area->flags & BS_AREA_RESERVE ? 0
+						    : area->requested_bytes);
 	return 0;
 }
 

@@ -43,7 +43,13 @@
 #define HDR_VERSION 1U
 #define STATE_DEPTH 8 /* nested DW_CFA_remember_state */
 
-enum where { W_SAME, W_UNDEFINED, W_AT_CFA, W_AT_FP, W_OTHER };
+enum where {
+	W_SAME,
+	W_UNDEFINED,
+	W_AT_CFA,
+	W_AT_FP,
+	W_OTHER
+};
 
 struct reg_rule {
 	enum where where;
@@ -52,7 +58,12 @@ struct reg_rule {
 
 /* The row of the table that the interpreter is at. */
 struct row {
-	enum { C_SP, C_FP, C_AT_FP, C_OTHER } cfa;
+	enum {
+		C_SP,
+		C_FP,
+		C_AT_FP,
+		C_OTHER
+	} cfa;
 	int64_t cfa_off;
 	struct reg_rule fp, ra;
 };
@@ -219,8 +230,8 @@ static const uint8_t *find_fde(const uint8_t *hdr, uintptr_t pc, bool *odd)
 	int64_t want;
 
 	*odd = true;
-	if (hdr[0] != HDR_VERSION || hdr[1] == PE_OMIT ||
-	    hdr[2] != PE_UDATA4 || hdr[3] != (PE_DATAREL | PE_SDATA4))
+	if (hdr[0] != HDR_VERSION || hdr[1] == PE_OMIT || hdr[2] != PE_UDATA4 ||
+	    hdr[3] != (PE_DATAREL | PE_SDATA4))
 		return NULL;
 	get_encoded(&c, hdr[1], (uintptr_t)hdr);
 	nr = get_bytes(&c, 4);
@@ -307,8 +318,8 @@ static bool parse_cie(const uint8_t *p, struct cie *cie)
 	}
 	if (c.bad)
 		return false;
-	cie->insns = (struct cursor){ .p = behind ? behind : c.p,
-				      .end = c.end };
+	cie->insns =
+		(struct cursor){ .p = behind ? behind : c.p, .end = c.end };
 	return cie->insns.p <= cie->insns.end;
 }
 
@@ -351,9 +362,8 @@ static bool fp_expression(struct cursor *c, bool deref, int64_t *off)
 }
 
 /* The two-bit opcodes and their six-bit operand. False: not one of them. */
-static bool step_short(struct cursor *c, const struct cie *cie,
-		       struct row *row, const struct row *initial, uint8_t op,
-		       uintptr_t *loc)
+static bool step_short(struct cursor *c, const struct cie *cie, struct row *row,
+		       const struct row *initial, uint8_t op, uintptr_t *loc)
 {
 	struct reg_rule ignored, *r;
 	uint8_t low = op & 0x3f;
@@ -471,15 +481,15 @@ static void run(struct cursor *c, const struct cie *cie, struct row *row,
 			row->cfa_off = (int64_t)get_uleb(c);
 			break;
 		case 0x0f: /* def_cfa_expression */
-			row->cfa = fp_expression(c, true, &row->cfa_off) ?
-					   C_AT_FP :
-					   C_OTHER;
+			row->cfa = fp_expression(c, true, &row->cfa_off)
+					   ? C_AT_FP
+					   : C_OTHER;
 			break;
 		case 0x10: /* expression */
 			reg = get_uleb(c);
 			r = rule_of(row, reg, &ignored);
-			r->where = fp_expression(c, false, &r->off) ? W_AT_FP :
-								      W_OTHER;
+			r->where = fp_expression(c, false, &r->off) ? W_AT_FP
+								    : W_OTHER;
 			break;
 		case 0x11: /* offset_extended_sf */
 			reg = get_uleb(c);
@@ -532,9 +542,9 @@ static struct cfi_rule pack(const struct row *row)
 		return (struct cfi_rule){ .type = CFI_END };
 	if (row->cfa == C_OTHER || row->cfa_off != (int32_t)row->cfa_off)
 		return rule;
-	rule.base = row->cfa == C_SP ? CFI_BASE_SP :
-		    row->cfa == C_FP ? CFI_BASE_FP :
-				       CFI_BASE_AT_FP;
+	rule.base = row->cfa == C_SP   ? CFI_BASE_SP
+		    : row->cfa == C_FP ? CFI_BASE_FP
+				       : CFI_BASE_AT_FP;
 	rule.cfa_off = (int32_t)row->cfa_off;
 
 	if (row->ra.where == W_AT_CFA && fits(row->ra.off, &words)) {
@@ -550,8 +560,8 @@ static struct cfi_rule pack(const struct row *row)
 		rule.fp = CFI_FP_SAME;
 	} else if ((row->fp.where == W_AT_CFA || row->fp.where == W_AT_FP) &&
 		   fits(row->fp.off, &words)) {
-		rule.fp = row->fp.where == W_AT_CFA ? CFI_FP_AT_CFA :
-						      CFI_FP_AT_FP;
+		rule.fp = row->fp.where == W_AT_CFA ? CFI_FP_AT_CFA
+						    : CFI_FP_AT_FP;
 		rule.fp_words = (int32_t)words;
 	} else {
 		return rule;

@@ -23,13 +23,24 @@ enum cfi_type {
 };
 
 /* CFA is SP + k, FP + k, or the word at FP + k (a realigned stack). */
-enum cfi_base { CFI_BASE_SP, CFI_BASE_FP, CFI_BASE_AT_FP };
+enum cfi_base {
+	CFI_BASE_SP,
+	CFI_BASE_FP,
+	CFI_BASE_AT_FP
+};
 
 /* Where the caller's FP is: still in the register, or saved. */
-enum cfi_fp { CFI_FP_SAME, CFI_FP_AT_CFA, CFI_FP_AT_FP };
+enum cfi_fp {
+	CFI_FP_SAME,
+	CFI_FP_AT_CFA,
+	CFI_FP_AT_FP
+};
 
 /* Where the return address is: in memory, or (aarch64 leaf) in the link register. */
-enum cfi_ra { CFI_RA_AT_CFA, CFI_RA_LINK };
+enum cfi_ra {
+	CFI_RA_AT_CFA,
+	CFI_RA_LINK
+};
 
 /* One word, so that a table entry can be read without a lock. */
 struct cfi_rule {

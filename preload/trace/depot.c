@@ -187,8 +187,7 @@ uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 	while (nr-- && node != DEPOT_NONE) {
 		child = find_child(node, pcs[nr], generation[nr]);
 		if (child == DEPOT_NONE)
-			child = add_child(node, pcs[nr], generation[nr],
-					  limit);
+			child = add_child(node, pcs[nr], generation[nr], limit);
 		node = child;
 	}
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);

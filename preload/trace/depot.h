@@ -40,8 +40,7 @@ uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
  * gets its innermost callers recorded.
  */
 #define DEPOT_SHORT 4
-uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation,
-		   size_t nr);
+uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr);
 
 /* Does the node stand for exactly these addresses, whatever generation? */
 bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr);

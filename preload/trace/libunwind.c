@@ -24,8 +24,8 @@
 #define BS_LIBUNWIND_SONAME "libunwind.so.8"
 #endif
 
-#define NAME_OF(x)  #x
-#define SYMBOL(x)   NAME_OF(x) /* expands libunwind's own renaming first */
+#define NAME_OF(x) #x
+#define SYMBOL(x)  NAME_OF(x) /* expands libunwind's own renaming first */
 
 struct entry_points {
 	int (*getcontext)(unw_context_t *);
@@ -70,22 +70,22 @@ static bool find_entry_points(void *handle)
 {
 	unw.init_local = (int (*)(unw_cursor_t *, unw_context_t *))dlsym(
 		handle, SYMBOL(UNW_OBJ(init_local)));
-	unw.step = (int (*)(unw_cursor_t *))dlsym(handle,
-						  SYMBOL(UNW_OBJ(step)));
-	unw.get_reg = (int (*)(unw_cursor_t *, unw_regnum_t, unw_word_t *))
-		dlsym(handle, SYMBOL(UNW_OBJ(get_reg)));
+	unw.step =
+		(int (*)(unw_cursor_t *))dlsym(handle, SYMBOL(UNW_OBJ(step)));
+	unw.get_reg =
+		(int (*)(unw_cursor_t *, unw_regnum_t,
+			 unw_word_t *))dlsym(handle, SYMBOL(UNW_OBJ(get_reg)));
 	unw.get_accessors = (unw_accessors_t * (*)(unw_addr_space_t))
 		dlsym(handle, SYMBOL(UNW_ARCH_OBJ(get_accessors)));
-	unw.local_addr_space =
-		dlsym(handle, SYMBOL(UNW_OBJ(local_addr_space)));
+	unw.local_addr_space = dlsym(handle, SYMBOL(UNW_OBJ(local_addr_space)));
 #ifdef __x86_64__
 	unw.getcontext = (int (*)(unw_context_t *))dlsym(
 		handle, SYMBOL(UNW_ARCH_OBJ(getcontext)));
 	if (!unw.getcontext)
 		return false;
 #endif
-	return unw.init_local && unw.step && unw.get_reg &&
-	       unw.get_accessors && unw.local_addr_space;
+	return unw.init_local && unw.step && unw.get_reg && unw.get_accessors &&
+	       unw.local_addr_space;
 }
 
 static inline __attribute__((always_inline)) int here(unw_context_t *context)

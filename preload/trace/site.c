@@ -116,9 +116,9 @@ const struct bs_abi_site *site_record(uint32_t site)
 	struct segment *seg = segment_self();
 
 	return seg->header && published && site < seg->nr_sites &&
-			       published[site] ?
-		       &seg->sites[site] :
-		       NULL;
+			       published[site]
+		       ? &seg->sites[site]
+		       : NULL;
 }
 
 int site_new_segment(void)
@@ -140,9 +140,9 @@ static uint32_t capacity(void)
 {
 	struct segment *seg = segment_self();
 
-	return seg->header && seg->nr_sites < max_sites ?
-		       (uint32_t)seg->nr_sites :
-		       max_sites;
+	return seg->header && seg->nr_sites < max_sites
+		       ? (uint32_t)seg->nr_sites
+		       : max_sites;
 }
 
 static void count_dropped(void)
@@ -345,7 +345,8 @@ static void count_born(struct bs_abi_site *s, uint32_t window, int64_t bytes,
 		site_cohort_free(s, window, nr);
 	}
 	if (bytes < 0)
-		STORE(s->bytes_allocated, s->bytes_allocated + (uint64_t)-bytes);
+		STORE(s->bytes_allocated,
+		      s->bytes_allocated + (uint64_t)-bytes);
 }
 
 void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr)

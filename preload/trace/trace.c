@@ -188,9 +188,8 @@ static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
 }
 
 /* In a forked child that has no segment yet. */
-static __attribute__((noinline)) void attribute_young(struct mm_block *b,
-						      uint32_t site,
-						      uint32_t slack)
+static __attribute__((noinline)) void
+attribute_young(struct mm_block *b, uint32_t site, uint32_t slack)
 {
 	bool young = segment_child_lock();
 

@@ -180,7 +180,8 @@ rule_miss(uintptr_t pc, struct entry *set, uint64_t key)
 static inline struct cfi_rule rule_of(uintptr_t pc)
 {
 	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL;
-	struct entry *set = &table[(hash >> (64 - TABLE_BITS)) & ~(TABLE_WAYS - 1)];
+	struct entry *set =
+		&table[(hash >> (64 - TABLE_BITS)) & ~(TABLE_WAYS - 1)];
 	uint64_t key = pc ^ __atomic_load_n(&rule_epoch, __ATOMIC_RELAXED);
 	unsigned int i;
 
@@ -308,7 +309,8 @@ static bool step_guess(struct regs *r)
 	if (pc <= PAGE_SIZE || pc == r->pc)
 		return false;
 	rule = rule_of(pc - 1);
-	if (rule.type == CFI_NONE && (next <= fp || next - fp > GUESS_MAX_BYTES))
+	if (rule.type == CFI_NONE &&
+	    (next <= fp || next - fp > GUESS_MAX_BYTES))
 		return false;
 	r->pc = pc;
 	r->sp = fp + 16;

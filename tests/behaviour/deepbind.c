@@ -22,7 +22,8 @@ int main(int argc, char **argv)
 	p = alloc(1000);
 	p = realloc(p, 2000);
 	free(p);
-	CHECK(!dlopen("module-b.so", RTLD_NOW)); /* this program has no RUNPATH */
+	CHECK(!dlopen("module-b.so",
+		      RTLD_NOW)); /* this program has no RUNPATH */
 	CHECK(open_it("module-b.so"));
 	CHECK(is_ours((void *)dlopen));
 	return 0;

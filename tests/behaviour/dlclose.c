@@ -40,8 +40,8 @@ static void *load_and_alloc(const char *path, size_t size, void **block)
 	return lib;
 }
 
-static const struct bs_abi_module *
-find_module(const struct bs_abi_header *seg, const char *name)
+static const struct bs_abi_module *find_module(const struct bs_abi_header *seg,
+					       const char *name)
 {
 	const struct bs_abi_module *m = section(seg, BS_SEC_MODULES);
 

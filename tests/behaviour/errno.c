@@ -6,7 +6,7 @@
 
 int main(void)
 {
-	static const size_t sizes[] = { 0,    1,       100,	 5000,
+	static const size_t sizes[] = { 0,     1,      100,	5000,
 					70000, 200000, 3 << 20, 30 << 20 };
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {

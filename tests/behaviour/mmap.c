@@ -97,8 +97,7 @@ static void moving(void)
 	}
 	CHECK(!munmap(room, 8 * PAGE));
 	errno = 0;
-	CHECK(mremap(room, PAGE, 2 * PAGE, 0) == MAP_FAILED &&
-	      errno == EFAULT);
+	CHECK(mremap(room, PAGE, 2 * PAGE, 0) == MAP_FAILED && errno == EFAULT);
 }
 
 static void reserving(void)

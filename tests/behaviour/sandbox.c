@@ -20,11 +20,18 @@ static void enter(void)
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 			 offsetof(struct seccomp_data, nr)),
-		ALLOW(mmap),	   ALLOW(munmap),     ALLOW(mremap),
-		ALLOW(madvise),	   ALLOW(mprotect),   ALLOW(futex),
+		ALLOW(mmap),
+		ALLOW(munmap),
+		ALLOW(mremap),
+		ALLOW(madvise),
+		ALLOW(mprotect),
+		ALLOW(futex),
 		/* what this program and libc's fork() make themselves */
-		ALLOW(exit_group), ALLOW(write),      ALLOW(clone),
-		ALLOW(wait4),	   ALLOW(set_robust_list),
+		ALLOW(exit_group),
+		ALLOW(write),
+		ALLOW(clone),
+		ALLOW(wait4),
+		ALLOW(set_robust_list),
 		ALLOW(rseq),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};

@@ -107,13 +107,12 @@ static __attribute__((noinline)) void call_on(char *top, void (*fn)(void))
  * mov $free,%rax; call *%rax; add $8,%rsp; ret */
 static void (*make_jit(void))(void)
 {
-	unsigned char code[] = {
-		0x48, 0x83, 0xec, 0x08, 0xbf, 64,   0,	  0,	0,
-		0x48, 0xb8, 0,	  0,	0,    0,    0,	  0,	0,
-		0,    0xff, 0xd0, 0x48, 0x89, 0xc7, 0x48, 0xb8, 0,
-		0,    0,    0,	  0,	0,    0,    0,	  0xff, 0xd0,
-		0x48, 0x83, 0xc4, 0x08, 0xc3
-	};
+	unsigned char code[] = { 0x48, 0x83, 0xec, 0x08, 0xbf, 64,   0,
+				 0,    0,    0x48, 0xb8, 0,    0,    0,
+				 0,    0,    0,	   0,	 0,    0xff, 0xd0,
+				 0x48, 0x89, 0xc7, 0x48, 0xb8, 0,    0,
+				 0,    0,    0,	   0,	 0,    0,    0xff,
+				 0xd0, 0x48, 0x83, 0xc4, 0x08, 0xc3 };
 	void *m = (void *)malloc, *f = (void *)free;
 	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -335,7 +335,9 @@ static __attribute__((destructor)) void tell(void)
 		       atomic_load(&nr_calls), atomic_load(&nr_arena),
 		       atomic_load(&nr_area), atomic_load(&nr_outside), nr,
 		       atomic_load(&first_used),
-		       !s ? nr : nr > EARLY_MAX ? nr - EARLY_MAX : 0);
+		       !s		? nr
+		       : nr > EARLY_MAX ? nr - EARLY_MAX
+					: 0);
 	for (int i = 0; i < 16 && outside[i]; i++)
 		len += snprintf(out + len, sizeof(out) - (size_t)len, "%p\n",
 				outside[i]);

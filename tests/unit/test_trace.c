@@ -432,8 +432,7 @@ static void recursion_depth_is_part_of_the_stack(void **state)
 			void *p = deep(i, 40);
 
 			if (k)
-				assert_int_equal(site[i],
-						 tag_site(tag_of(p)));
+				assert_int_equal(site[i], tag_site(tag_of(p)));
 			site[i] = tag_site(tag_of(p));
 			traced_free(p);
 		}
@@ -480,9 +479,8 @@ static void threads_count_exactly(void **state)
 
 	(void)state;
 	for (i = 0; i < NR_THREADS; i++)
-		assert_int_equal(pthread_create(&t[i], NULL, churn,
-						(void *)(i + 1)),
-				 0);
+		assert_int_equal(
+			pthread_create(&t[i], NULL, churn, (void *)(i + 1)), 0);
 	for (i = 0; i < NR_THREADS; i++)
 		pthread_join(t[i], NULL);
 	assert_counts_hold();

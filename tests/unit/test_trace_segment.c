@@ -357,12 +357,13 @@ static void child_keeps_stacks_and_their_numbers(void **state)
 		nr = published_stack(site[0], i < 2 ? before : after);
 		CHILD_CHECK(nr > 3);
 		if (i >= 2)
-			CHILD_CHECK(!memcmp(before, after, nr * sizeof(*after)));
+			CHILD_CHECK(
+				!memcmp(before, after, nr * sizeof(*after)));
 	}
 	if (!pid) {
-		CHILD_CHECK(segment_self()
-				    ->header->section[BS_SEC_MODULES]
-				    .count > 2);
+		CHILD_CHECK(
+			segment_self()->header->section[BS_SEC_MODULES].count >
+			2);
 		CHILD_CHECK(segment_self()->sites[site[0]].allocs == 3);
 		_exit(0);
 	}
@@ -519,8 +520,8 @@ static struct loaded load(const char *name)
 	char path[PATH_MAX];
 	struct loaded l;
 
-	snprintf(path, sizeof(path), "%s/tests/unit/.libs/%s",
-		 dir ? dir : ".", name);
+	snprintf(path, sizeof(path), "%s/tests/unit/.libs/%s", dir ? dir : ".",
+		 name);
 	l.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!l.handle)
 		fail_msg("%s", dlerror());

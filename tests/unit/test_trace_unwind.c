@@ -49,7 +49,8 @@ static __attribute__((noinline)) void compare_here(void)
 		assert_true(unw_step(&cursor) > 0);
 		assert_int_equal(unw_get_reg(&cursor, UNW_REG_IP, &ip), 0);
 		/* an interrupted frame is given as its address + 1 */
-		assert_int_equal(ours[i], ip + (unw_is_signal_frame(&cursor) > 0));
+		assert_int_equal(ours[i],
+				 ip + (unw_is_signal_frame(&cursor) > 0));
 	}
 	if (last_nr <= MAX_FRAMES)
 		assert_true(unw_step(&cursor) <= 0);
