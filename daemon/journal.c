@@ -18,7 +18,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define RECORD_MAGIC 0x4a425342U /* "BSBJ" */
+#define WAITING_BYTES (256U << 10)
+#define RECORD_MAGIC  0x4a425342U /* "BSBJ" */
 
 struct record {
 	uint32_t magic;
@@ -32,6 +33,8 @@ struct bs_journal {
 	uint64_t bytes;
 	char *path;
 	char *temporary; /* NULL once committed */
+	char *waiting;	 /* of a temporary one: not written yet */
+	size_t nr_waiting;
 };
 
 static uint32_t crc32(uint32_t crc, const void *data, size_t len)
@@ -186,10 +189,13 @@ struct bs_journal *bs_journal_create(const char *path)
 		return NULL;
 	j->fd = open(j->temporary,
 		     O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (j->fd < 0) {
-		saved = errno;
-		free(j->temporary);
-		j->temporary = NULL;
+	j->waiting = j->fd < 0 ? NULL : malloc(WAITING_BYTES);
+	if (!j->waiting) {
+		saved = j->fd < 0 ? errno : ENOMEM;
+		if (j->fd < 0) {
+			free(j->temporary); /* not ours to remove */
+			j->temporary = NULL;
+		}
 		bs_journal_close(j);
 		errno = saved;
 		return NULL;
@@ -197,12 +203,48 @@ struct bs_journal *bs_journal_create(const char *path)
 	return j;
 }
 
+/* All of it at the end of the file, or the file is as it was. */
+static int write_out(struct bs_journal *j, struct iovec *iov, int nr,
+		     size_t total)
+{
+	ssize_t n;
+	int ret;
+
+	do {
+		n = pwritev(j->fd, iov, nr, (off_t)j->bytes);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)total) {
+		j->bytes += total;
+		return 0;
+	}
+	ret = n < 0 ? -errno : -ENOSPC;
+	if (ftruncate(j->fd, (off_t)j->bytes))
+		return -errno;
+	return ret;
+}
+
+static int write_waiting(struct bs_journal *j)
+{
+	struct iovec iov = { j->waiting, j->nr_waiting };
+
+	if (!j->nr_waiting)
+		return 0;
+	j->nr_waiting = 0;
+	return write_out(j, &iov, 1, iov.iov_len);
+}
+
 int bs_journal_commit(struct bs_journal *j)
 {
+	int ret = write_waiting(j);
+
+	if (ret)
+		return ret;
 	if (rename(j->temporary, j->path))
 		return -errno;
 	free(j->temporary);
 	j->temporary = NULL;
+	free(j->waiting);
+	j->waiting = NULL;
 	return 0;
 }
 
@@ -214,6 +256,7 @@ void bs_journal_close(struct bs_journal *j)
 		unlink(j->temporary);
 	if (j->fd >= 0)
 		close(j->fd);
+	free(j->waiting);
 	free(j->temporary);
 	free(j->path);
 	free(j);
@@ -230,23 +273,26 @@ int bs_journal_append(struct bs_journal *j, uint32_t type, const void *payload,
 		{ (void *)zeros, padded(len) - len },
 	};
 	size_t total = sizeof(r) + padded(len);
-	ssize_t n;
 	int ret;
 
 	if (len > BS_JOURNAL_RECORD_MAX)
 		return -EFBIG;
 	r.crc = record_crc(&r, payload);
-	do {
-		n = pwritev(j->fd, iov, 3, (off_t)j->bytes);
-	} while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)total) {
-		j->bytes += total;
-		return 0;
+	if (!j->waiting)
+		return write_out(j, iov, 3, total);
+	if (j->nr_waiting + total > WAITING_BYTES) {
+		ret = write_waiting(j);
+		if (ret)
+			return ret;
 	}
-	ret = n < 0 ? -errno : -ENOSPC;
-	if (ftruncate(j->fd, (off_t)j->bytes))
-		return -errno;
-	return ret;
+	if (total > WAITING_BYTES)
+		return write_out(j, iov, 3, total);
+	for (unsigned int i = 0; i < 3; i++) {
+		memcpy(j->waiting + j->nr_waiting, iov[i].iov_base,
+		       iov[i].iov_len);
+		j->nr_waiting += iov[i].iov_len;
+	}
+	return 0;
 }
 
 uint64_t bs_journal_bytes(const struct bs_journal *j)

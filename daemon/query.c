@@ -62,14 +62,17 @@ static const struct command commands[];
 
 /* ---- replies ------------------------------------------------------------------- */
 
-static void finish(struct bs_query *q, int code, const struct bs_buf *body,
+/* Takes the body over. */
+static void finish(struct bs_query *q, int code, struct bs_buf *body,
 		   const char *message)
 {
+	if (q->req.json && code) {
+		bs_wire_put_json_error(&q->reply, code, message);
+		return;
+	}
 	if (q->req.json) {
-		if (code)
-			bs_wire_put_json_error(&q->reply, code, message);
-		else
-			bs_buf_add(&q->reply, body->data, body->len);
+		q->reply = *body;
+		*body = (struct bs_buf)BS_BUF_INIT;
 		return;
 	}
 	if (body->len)

@@ -73,6 +73,23 @@ static void client_free(struct client *c)
 
 static void next_query(struct client *c);
 
+static void free_sent(const void *data, size_t len, void *arg)
+{
+	(void)len;
+	(void)arg;
+	free((void *)(uintptr_t)data);
+}
+
+/* Hands the reply over without a copy: it may have many megabytes. */
+static void send_reply(struct client *c, struct bs_buf *reply)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+
+	if (reply->len && !evbuffer_add_reference(out, reply->data, reply->len,
+						  free_sent, NULL))
+		*reply = (struct bs_buf)BS_BUF_INIT;
+}
+
 static void answered(struct bs_query *q, bool cancelled)
 {
 	struct client *c = q->connection;
@@ -82,8 +99,8 @@ static void answered(struct bs_query *q, bool cancelled)
 		client_free(c);
 		goto out;
 	}
-	if (!cancelled && q->reply.len)
-		bufferevent_write(c->bev, q->reply.data, q->reply.len);
+	if (!cancelled)
+		send_reply(c, &q->reply);
 	c->follow = q->follow;
 	c->follow_pid = q->follow_pid;
 	if (c->eof)
