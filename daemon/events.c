@@ -233,7 +233,9 @@ static void event_write(struct bs_tracked *t, struct event_job *j)
 		t->history.stats.lost_events += j->lost;
 		bs_line_begin(log, "events_lost", t->target.pid);
 		bs_line_str(log, "comm", t->target.comm);
-		bs_once_id(t, 'e', j->last);
+		/* Else the last event's line has that id. */
+		if (!j->nr || j->events[j->nr - 1].number != j->last)
+			bs_once_id(t, 'e', j->last);
 		bs_line_u64(log, "lost", j->lost);
 		bs_line_u64(log, "lost_total", t->history.stats.lost_events);
 		bs_line_end(log);
