@@ -359,8 +359,7 @@ struct bs_abi_event {
 	uint64_t addr;
 	uint64_t bytes;
 	uint64_t free_pages;
-	uint32_t nr_free[BS_NR_ORDERS +
-			 1]; /* free blocks of the zone; last: 0 */
+	uint32_t nr_free[BS_NR_ORDERS + 1]; /* of the zone; last: 0 */
 	uint64_t reserved;
 };
 static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
