@@ -58,3 +58,4 @@ include $(top_srcdir)/tests/behaviour/local.mk
 include $(top_srcdir)/tests/unit/daemon.mk
 include $(top_srcdir)/tests/unit/shared.mk
 include $(top_srcdir)/tests/unit/trace.mk
+include $(top_srcdir)/tests/trace/local.mk

@@ -4,6 +4,7 @@
  * there is no way on, it ends.
  */
 #include <alloca.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -229,6 +230,94 @@ static void unreadable_memory_is_noticed(void **state)
 	assert_false(unwind_may_read((uintptr_t)p));
 }
 
+/* ---- odd frames, for libunwind ----------------------------------------------------------- */
+
+#ifdef __x86_64__
+/* CFA = RBX + 16: information that is right, and not of an ordinary frame's shape. */
+void odd_frame(void (*fn)(void));
+__asm__(".text\n\t"
+	".type odd_frame, @function\n"
+	"odd_frame:\n\t"
+	".cfi_startproc\n\t"
+	"pushq %rbx\n\t"
+	".cfi_adjust_cfa_offset 8\n\t"
+	".cfi_rel_offset %rbx, 0\n\t"
+	"movq %rsp, %rbx\n\t"
+	".cfi_def_cfa_register %rbx\n\t"
+	"andq $-64, %rsp\n\t"
+	"call *%rdi\n\t"
+	"movq %rbx, %rsp\n\t"
+	".cfi_def_cfa_register %rsp\n\t"
+	"popq %rbx\n\t"
+	".cfi_adjust_cfa_offset -8\n\t"
+	".cfi_restore %rbx\n\t"
+	"ret\n\t"
+	".cfi_endproc\n\t"
+	".size odd_frame, . - odd_frame\n");
+
+static size_t odd_nr;
+static enum unwind_end odd_end;
+
+static void below_odd_frame(void)
+{
+	uintptr_t pcs[MAX_FRAMES];
+
+	odd_nr = unwind_stack(pcs, MAX_FRAMES, &odd_end);
+}
+
+static int nr_descriptors(void)
+{
+	int fd, nr = 0;
+
+	for (fd = 0; fd < 256; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+static void coroutine_below_odd_frame(void)
+{
+	odd_frame(below_odd_frame);
+	swapcontext(&there, &here);
+}
+
+/* One test, because the library is loaded once in a process. */
+static void odd_frame_is_left_to_libunwind(void **state)
+{
+	int before = nr_descriptors();
+	size_t nr_cut;
+	char *stack;
+
+	(void)state;
+	assert_int_equal(cfi_learn((uintptr_t)odd_frame + 12).type, CFI_ODD);
+	odd_frame(below_odd_frame);
+	assert_int_equal(odd_end, UNWIND_ODD);
+	assert_true(bs_unwinder_wanted);
+	nr_cut = odd_nr;
+
+	bs_tls.depth = 0;
+	unwind_load();
+	bs_tls.depth = 1;
+	assert_true(libunwind_loaded());
+	odd_frame(below_odd_frame);
+	bs_tls.depth = 0;
+	assert_int_not_equal(odd_end, UNWIND_ODD);
+	assert_true(odd_nr > nr_cut + 3);
+	assert_int_equal(nr_descriptors(), before);
+
+	/* above the coroutine nothing can be read */
+	stack = guarded_stack();
+	assert_int_equal(getcontext(&there), 0);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = STACK_BYTES;
+	there.uc_link = NULL;
+	makecontext(&there, coroutine_below_odd_frame, 0);
+	assert_int_equal(swapcontext(&here, &there), 0);
+	assert_in_range(odd_nr, 2, 6);
+	munmap(stack - PAGE_SIZE, STACK_BYTES + 2 * PAGE_SIZE);
+	unwind_memory_gone();
+}
+#endif
+
 static void rule_of_no_code_is_none(void **state)
 {
 	static char data[64];
@@ -265,6 +354,9 @@ int main(void)
 		T(unreadable_memory_is_noticed),
 		T(rule_of_no_code_is_none),
 		T(rule_of_a_function_is_a_frame),
+#ifdef __x86_64__
+		T(odd_frame_is_left_to_libunwind),
+#endif
 	};
 
 	return cmocka_run_group_tests_name("unwind", tests, NULL, NULL);
