@@ -60,11 +60,13 @@ static void *worker(void *arg)
 			break;
 		case 2:
 			free(block[i]);
-			block[i] = deep(seed >> 12 & 31, 200000 + seed % 1000000);
+			block[i] =
+				deep(seed >> 12 & 31, 200000 + seed % 1000000);
 			break;
 		default:
 			free(block[i]);
-			block[i] = deep(seed >> 12 & 31, 1 + (seed >> 8) % 3000);
+			block[i] =
+				deep(seed >> 12 & 31, 1 + (seed >> 8) % 3000);
 		}
 	}
 	for (i = 0; i < NR_BLOCKS; i++)
