@@ -30,12 +30,20 @@
 
 /* ---- which part of the stack is readable ------------------------------------ */
 
-/* Range grown in one go at most; beyond, words are checked one by one. */
+/* A gap up to this is closed by one question about all of it. */
 #define RANGE_STEP_BYTES (1UL << 20)
+/* Asked for beyond what is needed: a walk goes on upwards. */
+#define RANGE_AHEAD_BYTES (8 * PAGE_SIZE)
 
-/* [lo, hi) was readable in epoch `epoch` and held the stack pointer then. */
-SYS_TLS struct {
+/*
+ * What is readable, in epoch `epoch`: [lo, hi) around the stack pointer, and another
+ * range, for a walk that leads from a signal stack or a coroutine to the stack below.
+ */
+struct range {
 	uintptr_t lo, hi;
+};
+SYS_TLS struct {
+	struct range here, other;
 	uint64_t epoch;
 } stack;
 
@@ -64,6 +72,22 @@ static bool readable(uintptr_t start, uintptr_t end)
 	return true;
 }
 
+/* The range grows upwards to hold page. */
+static bool grow(struct range *r, uintptr_t page)
+{
+	uintptr_t need = page + PAGE_SIZE, ahead = need + RANGE_AHEAD_BYTES;
+
+	if (page < r->hi || page - r->hi >= RANGE_STEP_BYTES)
+		return false;
+	if (readable(r->hi, ahead))
+		r->hi = ahead;
+	else if (readable(r->hi, need))
+		r->hi = need;
+	else
+		return false;
+	return true;
+}
+
 static __attribute__((noinline)) bool may_read_slow(uintptr_t addr)
 {
 	uintptr_t page = addr & PAGE_MASK;
@@ -71,19 +95,20 @@ static __attribute__((noinline)) bool may_read_slow(uintptr_t addr)
 	if (addr < PAGE_SIZE || (intptr_t)addr < 0 || /* the kernel's half */
 	    addr % sizeof(uintptr_t) != 0)
 		return false;
-	if (page >= stack.hi && page - stack.hi < RANGE_STEP_BYTES) {
-		if (!readable(stack.hi, page + PAGE_SIZE))
-			return false;
-		stack.hi = page + PAGE_SIZE;
+	if (addr >= stack.other.lo && addr < stack.other.hi)
 		return true;
-	}
-	return readable(page, page + PAGE_SIZE);
+	if (grow(&stack.here, page) || grow(&stack.other, page))
+		return true;
+	if (!readable(page, page + PAGE_SIZE))
+		return false;
+	stack.other = (struct range){ page, page + PAGE_SIZE };
+	return true;
 }
 
 /* Aligned words only: one that crosses a page would need two checks. */
 static inline bool may_read(uintptr_t addr)
 {
-	if (likely(addr >= stack.lo && addr < stack.hi &&
+	if (likely(addr >= stack.here.lo && addr < stack.here.hi &&
 		   addr % sizeof(uintptr_t) == 0))
 		return true;
 	return may_read_slow(addr);
@@ -99,15 +124,28 @@ read_word(uintptr_t addr, uintptr_t *val)
 }
 
 /* sp is the live stack pointer: its own page is readable. */
-static void range_begin(uintptr_t sp)
+static __attribute__((noinline)) void range_reset(uintptr_t sp, uint64_t epoch)
+{
+	uintptr_t page = sp & PAGE_MASK;
+	struct range *r = &stack.here;
+
+	if (stack.epoch == epoch && page < r->lo &&
+	    r->lo - page < RANGE_STEP_BYTES && readable(page, r->lo)) {
+		r->lo = page; /* deeper than ever before */
+		return;
+	}
+	stack.other = stack.epoch == epoch ? *r : (struct range){ 0, 0 };
+	stack.epoch = epoch;
+	*r = (struct range){ page, page + PAGE_SIZE };
+}
+
+static inline void range_begin(uintptr_t sp)
 {
 	uint64_t epoch = __atomic_load_n(&memory_epoch, __ATOMIC_RELAXED);
 
-	if (sp >= stack.lo && sp < stack.hi && stack.epoch == epoch)
-		return;
-	stack.epoch = epoch;
-	stack.lo = sp & PAGE_MASK;
-	stack.hi = stack.lo + PAGE_SIZE;
+	if (unlikely(sp < stack.here.lo || sp >= stack.here.hi ||
+		     stack.epoch != epoch))
+		range_reset(sp, epoch);
 }
 
 bool unwind_may_read(uintptr_t addr)
