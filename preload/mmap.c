@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "preload/entry.h"
+#include "preload/trace/unwind.h"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -122,6 +123,8 @@ BS_EXPORT int mprotect(void *addr, size_t len, int prot)
 {
 	long ret;
 
+	if (!(prot & PROT_READ))
+		unwind_memory_gone(); /* it may have been a stack */
 	if (bs_enter()) {
 		ret = mm_mprotect(addr, len, prot);
 		bs_leave();
