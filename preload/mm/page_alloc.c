@@ -783,7 +783,7 @@ void *meta_alloc(size_t bytes)
 
 static uint8_t pagemap_value(const struct page *page)
 {
-	switch (page->kind) {
+	switch (page_kind(page)) {
 	case PK_FREE:
 		return BS_PAGEMAP_FREE;
 	case PK_SLAB:
@@ -799,7 +799,7 @@ static uint8_t pagemap_value(const struct page *page)
 
 uint64_t page_span(const struct page *page)
 {
-	switch (page->kind) {
+	switch (page_kind(page)) {
 	case PK_FREE:
 	case PK_LENT:
 	case PK_LOST:
