@@ -164,11 +164,12 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 {
 	struct bs_log *log = t->daemon->log;
 	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+	const struct bs_abi_event_zone *zone = bs_event_zone(e);
 	uint64_t n[BS_NR_ORDERS];
 	char name[32];
 
 	for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
-		n[o] = e->nr_free[o];
+		n[o] = zone ? zone->nr_free[o] : 0;
 	bs_line_begin(log, event_name(e->type, name, sizeof(name)),
 		      t->target.pid);
 	bs_line_str(log, "comm", t->target.comm);
@@ -190,8 +191,10 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 			 (unsigned long long)e->addr);
 		bs_line_str(log, "addr", addr);
 	}
-	bs_line_u64(log, "free_pages", e->free_pages);
-	bs_line_u64s(log, "free", n, BS_NR_ORDERS);
+	if (zone) {
+		bs_line_u64(log, "free_pages", zone->free_pages);
+		bs_line_u64s(log, "free", n, BS_NR_ORDERS);
+	}
 	bs_line_u64(log, "site", e->site);
 	if (stack)
 		bs_line_str(log, "stack", stack);

@@ -118,8 +118,14 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		{ BS_SEC_SITES, sizeof(struct bs_abi_site), room->sites },
 		{ BS_SEC_AREAS, sizeof(struct bs_abi_area), room->areas },
 		{ BS_SEC_PAGEMAP, 1, room->pfns },
-		{ BS_SEC_CPUS, sizeof(uint64_t), 0 },
-		{ BS_SEC_SPARE, sizeof(uint64_t), 0 },
+		{ BS_SEC_DEVICES, sizeof(struct bs_abi_device),
+		  SEGMENT_NR_DEVICES },
+		{ BS_SEC_OWNERS, sizeof(struct bs_abi_owner),
+		  SEGMENT_NR_OWNERS },
+		{ BS_SEC_SPARE0, sizeof(uint64_t), 0 },
+		{ BS_SEC_SPARE1, sizeof(uint64_t), 0 },
+		{ BS_SEC_SPARE2, sizeof(uint64_t), 0 },
+		{ BS_SEC_SPARE3, sizeof(uint64_t), 0 },
 	};
 	uint64_t at = BS_ABI_PAGE_BYTES;
 	unsigned int i;

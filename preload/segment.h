@@ -29,12 +29,14 @@
 
 /* Capacities, records.  Slot 0 of areas is never used. */
 #define SEGMENT_NR_ZONES   4U
-#define SEGMENT_NR_CACHES  256U
+#define SEGMENT_NR_CACHES  512U
 #define SEGMENT_NR_AREAS   65536U
 #define SEGMENT_NR_NODES   (1U << 18)
 #define SEGMENT_NR_SITES   (1U << 16)
 #define SEGMENT_NR_MODULES 1024U
 #define SEGMENT_NR_EVENTS  1024U
+#define SEGMENT_NR_DEVICES 32U
+#define SEGMENT_NR_OWNERS  16384U
 #define SEGMENT_MAX_PFNS   (1U << 24) /* page map: one byte each */
 
 /* Dead segments of others that may stay when nobody collects them. */

@@ -27,10 +27,10 @@
 #include <stdint.h>
 
 #define BS_ABI_MAGIC	   UINT64_C(0x45504f4353594442) /* "BDYSCOPE" */
-#define BS_ABI_VERSION	   1U /* layout written by this tree */
-#define BS_ABI_COMPAT	   1U /* oldest reader that understands it */
+#define BS_ABI_VERSION	   2U /* layout written by this tree */
+#define BS_ABI_COMPAT	   2U /* oldest reader that understands it */
 #define BS_ABI_PAGE_BYTES  4096U
-#define BS_ABI_NR_SECTIONS 12U
+#define BS_ABI_NR_SECTIONS 16U
 
 /* Section numbers: index into bs_abi_header.section[]. */
 #define BS_SEC_CONTROL 0U
@@ -43,8 +43,12 @@
 #define BS_SEC_PAGEMAP 7U
 #define BS_SEC_EVENTS  8U
 #define BS_SEC_VMSTAT  9U
-#define BS_SEC_CPUS    10U
-#define BS_SEC_SPARE   11U
+#define BS_SEC_DEVICES 10U
+#define BS_SEC_OWNERS  11U
+#define BS_SEC_SPARE0  12U
+#define BS_SEC_SPARE1  13U
+#define BS_SEC_SPARE2  14U
+#define BS_SEC_SPARE3  15U
 
 /* bs_abi_header.state */
 #define BS_STATE_STARTING 0U /* header not complete yet */
@@ -55,6 +59,8 @@
 #define BS_TRACE_OFF   0U
 #define BS_TRACE_EXACT 1U
 
+#define BS_MAX_SLOTS	 64U /* per-CPU slots; more CPUs share them */
+#define BS_MAX_ZONES	 4U
 #define BS_NR_ORDERS	 11U /* orders 0 to 10: 4 KiB to 4 MiB */
 #define BS_MIGRATE_TYPES 5U
 
@@ -68,14 +74,16 @@
 #define BS_MIGRATE_HIGHATOMIC  3U
 #define BS_MIGRATE_ISOLATE     4U
 
-/* What a frame is used for: bs_abi_zone.used[] index, JSON key. */
+/* What a frame is used for: bs_abi_zone.used_pages[] index, JSON key. */
 #define BS_USE_TABLE(X)                                                        \
 	X(SLAB, 0, "slab")                                                     \
 	X(LARGE, 1, "large")                                                   \
 	X(VMALLOC, 2, "vmalloc")                                               \
 	X(MMAP, 3, "mmap")                                                     \
 	X(PCP, 4, "pcp")                                                       \
-	X(TABLE, 5, "table")
+	X(TABLE, 5, "table")                                                   \
+	X(DMA, 6, "dma")
+#define BS_MAX_USES 8U /* room in the records */
 enum bs_use {
 #define X(name, nr, key) BS_USE_##name = (nr),
 	BS_USE_TABLE(X)
@@ -155,7 +163,8 @@ static_assert(sizeof(struct bs_abi_control) == 64, "ABI");
 
 /*
  * A zone.  In a stable record:
- *   managed_pages = free_pages + sum of used[]
+ *   managed_pages = free_pages + sum of used_pages[]
+ *   used_pages[BS_USE_PCP] = sum of pcp_count[]
  *   free_pages    = sum over types and orders of nr_free[t][o] << o
  */
 struct bs_abi_zone {
@@ -173,7 +182,7 @@ struct bs_abi_zone {
 	uint64_t wmark_low_pages;
 	uint64_t wmark_high_pages;
 	uint64_t protection_pages[4]; /* lowmem_reserve by zone index */
-	uint64_t used_pages[BS_NR_USES];
+	uint64_t used_pages[BS_MAX_USES];
 	uint64_t nr_free[BS_MIGRATE_TYPES][BS_NR_ORDERS]; /* free blocks */
 	uint64_t nr_blocks[BS_MIGRATE_TYPES]; /* pageblocks of each type */
 	/* Events since start, monotonic. */
@@ -190,13 +199,33 @@ struct bs_abi_zone {
 	uint64_t overcommit_pages; /* now mapped but not charged: no room */
 	uint64_t min_free_pages;   /* lowest free_pages seen */
 	uint64_t peak_used_pages;  /* highest managed - free seen; 0: unknown */
+	/* Per-CPU page lists. */
+	uint32_t pcp_high;  /* a list longer than this is cut */
+	uint32_t pcp_batch; /* pages moved at a time */
+	uint64_t pcp_refills;
+	uint64_t pcp_drains;
 	uint64_t reserved1[7];
+	uint16_t pcp_count[BS_MAX_SLOTS]; /* pages in each CPU slot's list */
 };
 static_assert(offsetof(struct bs_abi_zone, start_pfn) == 32, "ABI");
 static_assert(offsetof(struct bs_abi_zone, used_pages) == 128, "ABI");
-static_assert(offsetof(struct bs_abi_zone, nr_free) == 176, "ABI");
-static_assert(offsetof(struct bs_abi_zone, nr_blocks) == 616, "ABI");
-static_assert(sizeof(struct bs_abi_zone) == 816, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_free) == 192, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_blocks) == 632, "ABI");
+static_assert(offsetof(struct bs_abi_zone, pcp_high) == 776, "ABI");
+static_assert(sizeof(struct bs_abi_zone) == 984, "ABI");
+
+/* bs_abi_cache.flags */
+#define BS_CACHE_OFF_SLAB  0x1U	 /* descriptors are kept elsewhere */
+#define BS_CACHE_GENERAL   0x2U	 /* kmalloc: one of the general sizes */
+#define BS_CACHE_DEDICATED 0x4U	 /* kmalloc: a size that was seen often */
+#define BS_CACHE_PROGRAM   0x8U	 /* the program made it: bs_kmem_cache_create */
+#define BS_CACHE_CTOR	   0x10U /* objects have a constructor */
+
+/* bs_abi_cache.debug: slab_debug's letters. */
+#define BS_DEBUG_CHECKS	  0x1U /* F: sanity checks */
+#define BS_DEBUG_RED_ZONE 0x2U /* Z */
+#define BS_DEBUG_POISON	  0x4U /* P */
+#define BS_DEBUG_USER	  0x8U /* U: who allocated and who freed */
 
 /* A kmem_cache.  active_objs counts objects in per-CPU arrays as active. */
 struct bs_abi_cache {
@@ -210,7 +239,7 @@ struct bs_abi_cache {
 	uint32_t limit;
 	uint32_t batchcount;
 	uint32_t shared;
-	uint32_t flags; /* 1: descriptors off-slab */
+	uint32_t flags; /* BS_CACHE_* */
 	uint64_t active_objs;
 	uint64_t num_objs;
 	uint64_t active_slabs; /* partial and full */
@@ -222,22 +251,43 @@ struct bs_abi_cache {
 	uint64_t errors;
 	uint64_t refills; /* per-CPU array misses on allocation */
 	uint64_t flushes; /* per-CPU array overflows on free */
-	uint64_t reserved[4];
+	/*
+	 * Monotonic; brought up to date when a per-CPU array is refilled or
+	 * flushed.  A hit is an operation that the array served alone.
+	 */
+	uint64_t alloc_hits;
+	uint64_t alloc_misses;
+	uint64_t free_hits;
+	uint64_t free_misses;
+	uint64_t max_freeable;	  /* most free objects of the cache at once */
+	uint32_t requested_bytes; /* size given at creation: obj_size */
+	uint32_t obj_offset;	  /* of the object behind its left red zone */
+	uint32_t zone;	       /* index of the zone its slabs come from first */
+	uint32_t colours;      /* different offsets of the first object */
+	uint32_t colour_bytes; /* step of the offset */
+	uint32_t debug;	       /* BS_DEBUG_* */
+	uint32_t slot;	       /* its own index in the section */
+	uint32_t reserved0;
+	uint64_t reserved[2];
 };
 static_assert(offsetof(struct bs_abi_cache, active_objs) == 72, "ABI");
-static_assert(sizeof(struct bs_abi_cache) == 192, "ABI");
+static_assert(offsetof(struct bs_abi_cache, max_freeable) == 192, "ABI");
+static_assert(sizeof(struct bs_abi_cache) == 248, "ABI");
 
 /* bs_abi_area.flags: the kernel's vm_struct flags, then ours. */
-#define BS_AREA_IOREMAP 0x01U /* file, device or shared memory */
-#define BS_AREA_ALLOC	0x02U /* vmalloc: a large allocation */
-#define BS_AREA_MAP	0x04U /* the program's own anonymous mmap */
-#define BS_AREA_USERMAP 0x08U
-#define BS_AREA_VPAGES	0x10U
-#define BS_AREA_LAZY	0x100U	/* freed, kept for reuse */
-#define BS_AREA_RESERVE 0x200U	/* PROT_NONE or MAP_NORESERVE: not charged */
-#define BS_AREA_STACK	0x400U	/* MAP_STACK or MAP_GROWSDOWN */
-#define BS_AREA_SHARED	0x800U	/* MAP_SHARED */
-#define BS_AREA_HUGE	0x1000U /* MAP_HUGETLB */
+#define BS_AREA_IOREMAP	 0x01U /* file, device or shared memory */
+#define BS_AREA_ALLOC	 0x02U /* vmalloc: a large allocation */
+#define BS_AREA_MAP	 0x04U /* the program's own anonymous mmap */
+#define BS_AREA_USERMAP	 0x08U
+#define BS_AREA_VPAGES	 0x10U
+#define BS_AREA_LAZY	 0x100U	 /* freed, kept for reuse */
+#define BS_AREA_RESERVE	 0x200U	 /* PROT_NONE or MAP_NORESERVE: not charged */
+#define BS_AREA_STACK	 0x400U	 /* MAP_STACK or MAP_GROWSDOWN */
+#define BS_AREA_SHARED	 0x800U	 /* MAP_SHARED */
+#define BS_AREA_HUGE	 0x1000U /* MAP_HUGETLB */
+#define BS_AREA_VMAP	 0x2000U /* bs_vmap: pages that somebody else holds */
+#define BS_AREA_DEVICE	 0x4000U /* path is a device node */
+#define BS_AREA_CARVEOUT 0x8000U /* of a carve-out: path is its name */
 
 /* A vm_struct. */
 struct bs_abi_area {
@@ -253,7 +303,7 @@ struct bs_abi_area {
 	uint32_t guard_bytes;
 	uint32_t site; /* 0: unknown */
 	uint64_t born_ns;
-	uint64_t reserved;
+	uint64_t phys_addr; /* IOREMAP: what is mapped; 0: unknown */
 	char path[176]; /* file or device, empty for anonymous, may be cut */
 };
 static_assert(offsetof(struct bs_abi_area, path) == 80, "ABI");
@@ -325,6 +375,39 @@ struct bs_abi_module {
 };
 static_assert(sizeof(struct bs_abi_module) == 256, "ABI");
 
+/*
+ * A device that allocates with dma_alloc_coherent.  Counters are monotonic but
+ * live_ and peak_; live_bytes = what was asked for, live_pages = what it took.
+ */
+struct bs_abi_device {
+	uint32_t seq;
+	uint32_t live; /* 0: slot free */
+	char name[32];
+	uint64_t allocs;
+	uint64_t frees;
+	uint64_t failed;
+	uint64_t live_bytes;
+	uint64_t live_pages;
+	uint64_t peak_pages;
+	uint64_t trimmed_pages; /* tails given back at once (dma=trim) */
+	uint64_t kept_pages;	/* tails kept, cumulated (dma=whole) */
+	uint32_t zone;		/* index of the zone asked first */
+	uint32_t reserved0;
+	uint64_t reserved[2];
+};
+static_assert(sizeof(struct bs_abi_device) == 128, "ABI");
+
+/*
+ * Who holds objects of a cache: kept for caches with slab_debug=U.  The file
+ * slab_allocators is made of these.
+ */
+struct bs_abi_owner {
+	uint32_t cache; /* index in the caches section */
+	uint32_t site;
+	uint64_t live_objs;
+};
+static_assert(sizeof(struct bs_abi_owner) == 16, "ABI");
+
 /* bs_abi_event.type */
 #define BS_EVENT_TABLE(X)                                                      \
 	X(ALLOC_FAILED, 1, "page allocation failure")                          \
@@ -335,17 +418,42 @@ static_assert(sizeof(struct bs_abi_module) == 256, "ABI");
 	X(BAD_FREE, 6, "free of an invalid pointer")                           \
 	X(VMALLOC_FAILED, 7, "vmalloc failure")                                \
 	X(FORK_ABANDONED, 8, "state abandoned by raw fork")                    \
-	X(OVERCOMMIT, 9, "mapping beyond the zones")
+	X(OVERCOMMIT, 9, "mapping beyond the zones")                           \
+	X(DMA_FAILED, 10, "dma_alloc_coherent failure")                        \
+	X(SLAB_CORRUPTED, 11, "slab object corrupted")                         \
+	X(CARVEOUT_FULL, 12, "carve-out exhausted")
 enum bs_event_type {
 #define X(name, nr, text) BS_EVENT_##name = (nr),
 	BS_EVENT_TABLE(X)
 #undef X
+	BS_NR_EVENTS
 };
+
+/* A zone as it was at an event; pages. */
+struct bs_abi_event_zone {
+	uint32_t managed_pages;
+	uint32_t free_pages;
+	uint32_t wmark_min_pages;
+	uint32_t wmark_low_pages;
+	uint32_t wmark_high_pages;
+	uint32_t protection_pages; /* against the zone that was asked for */
+	uint32_t used_pages[BS_MAX_USES];
+	uint32_t nr_free[BS_NR_ORDERS]; /* free blocks */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct bs_abi_event_zone) == 104, "ABI");
+
+#define BS_EVENT_NO_ZONE UINT32_MAX
 
 /*
  * Event ring: event number n (from 1) is in slot n % capacity; count of the
  * section is the number of events ever made.  A record whose `number` is not
  * the one expected was overwritten or is being written.
+ *
+ * Types that a failing program makes by the thousand (failures, fallbacks,
+ * overcommit) are limited as the kernel's reports are: 10 in 5 s.  suppressed
+ * says how many of this type were left out since the one before; those that no
+ * event followed are in vmstat events_suppressed alone.
  */
 struct bs_abi_event {
 	uint64_t number; /* stored last */
@@ -355,14 +463,16 @@ struct bs_abi_event {
 	uint32_t site;
 	uint32_t order;
 	uint32_t gfp;
-	uint32_t zone; /* index */
+	uint32_t zone; /* index of the zone asked for, or BS_EVENT_NO_ZONE */
 	uint64_t addr;
 	uint64_t bytes;
-	uint64_t free_pages;
-	uint32_t nr_free[BS_NR_ORDERS + 1]; /* of the zone; last: 0 */
-	uint64_t reserved;
+	uint32_t suppressed;
+	uint32_t nr_zones; /* of zones[] */
+	char name[32];	   /* cache, device or carve-out; else empty */
+	struct bs_abi_event_zone zones[BS_MAX_ZONES];
 };
-static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
+static_assert(offsetof(struct bs_abi_event, zones) == 96, "ABI");
+static_assert(sizeof(struct bs_abi_event) == 512, "ABI");
 
 /*
  * vmstat: one uint64_t each, in this order.  The table is the single source of
@@ -401,7 +511,11 @@ static_assert(sizeof(struct bs_abi_event) == 120, "ABI");
 	X(REAL_MUNMAP_CALLS, "real_munmap_calls",                              \
 	  "munmap system calls of the engine")                                 \
 	X(REAL_MADVISE_CALLS, "real_madvise_calls",                            \
-	  "madvise system calls of the engine")
+	  "madvise system calls of the engine")                                \
+	X(EVENTS_SUPPRESSED, "events_suppressed",                              \
+	  "events left out because there were too many of their kind")         \
+	X(ROUTED, "routed", "allocations that a route sent elsewhere")         \
+	X(DEBUG_ERRORS, "debug_errors", "errors that slab_debug found")
 
 enum bs_vmstat_item {
 #define X(id, key, doc) BS_VMSTAT_##id,

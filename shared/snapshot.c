@@ -42,21 +42,21 @@
 #define NO_SEQ		UINT32_MAX
 
 /*
- * What a section's records are.  v1_bytes: size in version 1 of the ABI; a
- * writer may have longer records, never shorter ones.
+ * What a section's records are.  min_bytes: size in the oldest
+ * version that we read; a writer may have longer records, never shorter ones.
  */
 struct section_type {
 	const char *name;
 	uint32_t bytes; /* ours */
-	uint32_t v1_bytes;
+	uint32_t min_bytes;
 	uint32_t seq_offset; /* NO_SEQ: no sequence word */
 	uint64_t max_records;
 };
 
 static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
-	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 816,
+	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 984,
 			   offsetof(struct bs_abi_zone, seq), 64 },
-	[BS_SEC_CACHES] = { "caches", sizeof(struct bs_abi_cache), 192,
+	[BS_SEC_CACHES] = { "caches", sizeof(struct bs_abi_cache), 248,
 			    offsetof(struct bs_abi_cache, seq), 1 << 16 },
 	[BS_SEC_AREAS] = { "areas", sizeof(struct bs_abi_area), 256,
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
@@ -66,22 +66,29 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
-	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event), 120, NO_SEQ,
+	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event), 512, NO_SEQ,
+			    1 << 20 },
+	[BS_SEC_DEVICES] = { "devices", sizeof(struct bs_abi_device), 128,
+			     offsetof(struct bs_abi_device, seq), 1 << 12 },
+	[BS_SEC_OWNERS] = { "owners", sizeof(struct bs_abi_owner), 16, NO_SEQ,
 			    1 << 20 },
 	[BS_SEC_VMSTAT] = { "vmstat", sizeof(uint64_t), 8, NO_SEQ, 4096 },
 };
-static_assert(sizeof(struct bs_abi_zone) >= 816, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_cache) >= 192, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_zone) >= 984, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_site) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_event) >= 120, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_event) >= 512, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 
 /* Sites before nodes: a site's stack must be in the nodes that we read. */
 static const unsigned int read_order[] = {
-	BS_SEC_ZONES, BS_SEC_CACHES,  BS_SEC_AREAS,  BS_SEC_SITES,
-	BS_SEC_NODES, BS_SEC_MODULES, BS_SEC_EVENTS,
+	BS_SEC_ZONES,  BS_SEC_CACHES,  BS_SEC_AREAS,
+	BS_SEC_SITES,  BS_SEC_NODES,   BS_SEC_MODULES,
+	BS_SEC_EVENTS, BS_SEC_DEVICES, BS_SEC_OWNERS,
 };
 
 /* nr records of section_types[].bytes each; room for cap of them. */
@@ -237,12 +244,12 @@ static int check_section(struct reader *r, const struct bs_abi_header *h,
 	*nr = 0;
 	if (sec->capacity == 0)
 		return 0; /* this writer does not have it */
-	if (sec->elem_bytes < type->v1_bytes ||
+	if (sec->elem_bytes < type->min_bytes ||
 	    sec->elem_bytes > ELEM_BYTES_MAX || sec->elem_bytes % 8)
 		return fail(
 			r, -EINVAL,
 			"damaged section %s: records of %u bytes, expected %u",
-			type->name, sec->elem_bytes, type->v1_bytes);
+			type->name, sec->elem_bytes, type->min_bytes);
 	if (__builtin_mul_overflow(sec->capacity, sec->elem_bytes, &bytes) ||
 	    __builtin_add_overflow(sec->offset, bytes, &end) ||
 	    sec->offset < h->header_bytes || sec->offset % 8 ||
@@ -518,8 +525,39 @@ static void fix_events(struct section_copy *copy, uint64_t capacity)
 		if (events[i].number && events[i].number % capacity == i)
 			events[nr++] = events[i];
 	copy->nr = nr;
+	for (uint64_t i = 0; i < nr; i++) {
+		terminate(events[i].name, sizeof(events[i].name));
+		if (events[i].nr_zones > BS_MAX_ZONES)
+			events[i].nr_zones = BS_MAX_ZONES;
+	}
 	if (nr)
 		qsort(events, nr, sizeof(*events), compare_events);
+}
+
+static void fix_devices(struct section_copy *copy)
+{
+	struct bs_abi_device *devices = copy->records;
+	uint64_t nr = 0;
+
+	for (uint64_t i = 0; i < copy->nr; i++) {
+		if (!devices[i].live)
+			continue;
+		devices[nr] = devices[i];
+		clean_name(devices[nr].name, sizeof(devices[nr].name));
+		nr++;
+	}
+	copy->nr = nr;
+}
+
+static void fix_owners(struct section_copy *copy)
+{
+	struct bs_abi_owner *owners = copy->records;
+	uint64_t nr = 0;
+
+	for (uint64_t i = 0; i < copy->nr; i++)
+		if (owners[i].live_objs)
+			owners[nr++] = owners[i];
+	copy->nr = nr;
 }
 
 /* A reference to a record that is not there becomes 0, "unknown". */
@@ -602,6 +640,12 @@ static int read_section(struct reader *r, struct bs_snapshot *s,
 		break;
 	case BS_SEC_EVENTS:
 		fix_events(copy, sec->capacity);
+		break;
+	case BS_SEC_DEVICES:
+		fix_devices(copy);
+		break;
+	case BS_SEC_OWNERS:
+		fix_owners(copy);
 		break;
 	}
 	return 0;
@@ -745,6 +789,14 @@ SECTION_ACCESSORS(node, nodes, BS_SEC_NODES)
 SECTION_ACCESSORS(site, sites, BS_SEC_SITES)
 SECTION_ACCESSORS(module, modules, BS_SEC_MODULES)
 SECTION_ACCESSORS(event, events, BS_SEC_EVENTS)
+SECTION_ACCESSORS(device, devices, BS_SEC_DEVICES)
+SECTION_ACCESSORS(owner, owners, BS_SEC_OWNERS)
+
+const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event)
+{
+	return event->zone < event->nr_zones ? &event->zones[event->zone]
+					     : NULL;
+}
 
 bool bs_snapshot_zone_torn(const struct bs_snapshot *s, uint64_t i)
 {

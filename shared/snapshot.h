@@ -41,9 +41,12 @@
 #define BS_SNAP_SITES	(1U << BS_SEC_SITES)
 #define BS_SNAP_MODULES (1U << BS_SEC_MODULES)
 #define BS_SNAP_EVENTS	(1U << BS_SEC_EVENTS)
+#define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
+#define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
 #define BS_SNAP_ALL                                                            \
 	(BS_SNAP_ZONES | BS_SNAP_CACHES | BS_SNAP_AREAS | BS_SNAP_NODES |      \
-	 BS_SNAP_SITES | BS_SNAP_MODULES | BS_SNAP_EVENTS)
+	 BS_SNAP_SITES | BS_SNAP_MODULES | BS_SNAP_EVENTS | BS_SNAP_DEVICES |  \
+	 BS_SNAP_OWNERS)
 
 struct bs_snapshot;
 
@@ -86,6 +89,15 @@ const struct bs_abi_module *bs_snapshot_module(const struct bs_snapshot *s,
 uint64_t bs_snapshot_nr_events(const struct bs_snapshot *s);
 const struct bs_abi_event *bs_snapshot_event(const struct bs_snapshot *s,
 					     uint64_t i);
+uint64_t bs_snapshot_nr_devices(const struct bs_snapshot *s);
+const struct bs_abi_device *bs_snapshot_device(const struct bs_snapshot *s,
+					       uint64_t i);
+uint64_t bs_snapshot_nr_owners(const struct bs_snapshot *s);
+const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
+					     uint64_t i);
+
+/* The zone that was asked for, as it was at the event; NULL: none. */
+const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event);
 
 /* The record's sequence word was odd to the end: numbers may not add up. */
 bool bs_snapshot_zone_torn(const struct bs_snapshot *s, uint64_t i);

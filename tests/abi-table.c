@@ -104,8 +104,14 @@ static const struct section sections[] = {
 	{ "BS_SEC_EVENTS", BS_SEC_EVENTS, "bs_abi_event",
 	  sizeof(struct bs_abi_event) },
 	{ "BS_SEC_VMSTAT", BS_SEC_VMSTAT, "uint64_t", sizeof(uint64_t) },
-	{ "BS_SEC_CPUS", BS_SEC_CPUS, "not used yet", 0 },
-	{ "BS_SEC_SPARE", BS_SEC_SPARE, "not used yet", 0 },
+	{ "BS_SEC_DEVICES", BS_SEC_DEVICES, "bs_abi_device",
+	  sizeof(struct bs_abi_device) },
+	{ "BS_SEC_OWNERS", BS_SEC_OWNERS, "bs_abi_owner",
+	  sizeof(struct bs_abi_owner) },
+	{ "BS_SEC_SPARE0", BS_SEC_SPARE0, "not used yet", 0 },
+	{ "BS_SEC_SPARE1", BS_SEC_SPARE1, "not used yet", 0 },
+	{ "BS_SEC_SPARE2", BS_SEC_SPARE2, "not used yet", 0 },
+	{ "BS_SEC_SPARE3", BS_SEC_SPARE3, "not used yet", 0 },
 };
 _Static_assert(sizeof(sections) / sizeof(sections[0]) == BS_ABI_NR_SECTIONS,
 	       "every section is listed");

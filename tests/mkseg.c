@@ -36,6 +36,8 @@ static const struct layout layouts[] = {
 	{ BS_SEC_SITES, sizeof(struct bs_abi_site), 128 },
 	{ BS_SEC_MODULES, sizeof(struct bs_abi_module), 128 },
 	{ BS_SEC_EVENTS, sizeof(struct bs_abi_event), MKSEG_EVENT_SLOTS },
+	{ BS_SEC_DEVICES, sizeof(struct bs_abi_device), 8 },
+	{ BS_SEC_OWNERS, sizeof(struct bs_abi_owner), 64 },
 	{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
 };
 
@@ -248,6 +250,9 @@ static void add_events(struct mkseg *m)
 		event->order = 8;
 		event->zone = 1;
 		event->bytes = 1 << 20;
+		event->nr_zones = 2;
+		event->zones[1].managed_pages = 16384;
+		event->zones[1].free_pages = 900 + (uint32_t)n;
 	}
 	h->section[BS_SEC_EVENTS].count = MKSEG_EVENTS;
 }

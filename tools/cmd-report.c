@@ -125,14 +125,15 @@ static void put_events(struct bs_buf *out, const struct report *r)
 
 	for (uint64_t i = 0; i < bs_snapshot_nr_events(s); i++) {
 		const struct bs_abi_event *e = bs_snapshot_event(s, i);
+		const struct bs_abi_event_zone *zone = bs_event_zone(e);
 		double at = (double)(int64_t)(e->time_ns - h->created_ns);
 
 		bs_buf_printf(out,
 			      "%10.3f s  %s: order %u, %" PRIu64
-			      " bytes, zone %u with %" PRIu64
+			      " bytes, zone %u with %" PRIu32
 			      " free pages, thread %u\n",
 			      at / 1e9, event_text(e->type), e->order, e->bytes,
-			      e->zone, e->free_pages, e->tid);
+			      e->zone, zone ? zone->free_pages : 0, e->tid);
 		if (e->site)
 			bs_site_stack_text(out, s, r->symbolizer, e->site);
 	}
@@ -214,7 +215,9 @@ static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s)
 		bs_json_u64(&json, "order", e->order);
 		bs_json_u64(&json, "bytes", e->bytes);
 		bs_json_u64(&json, "zone", e->zone);
-		bs_json_u64(&json, "free_pages", e->free_pages);
+		if (bs_event_zone(e))
+			bs_json_u64(&json, "free_pages",
+				    bs_event_zone(e)->free_pages);
 		bs_json_object_end(&json);
 	}
 	bs_json_array_end(&json);

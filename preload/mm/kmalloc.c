@@ -73,7 +73,7 @@ static void *large_alloc(size_t size, size_t align, gfp_t gfp)
 
 	/* When no block is free vmalloc comes next: no report, no growth. */
 	page = alloc_pages(gfp | __GFP_MOVABLE | __GFP_NOWARN | __GFP_NORETRY,
-			   order, mm.nr_zones - 1, BS_USE_LARGE);
+			   order, BS_USE_LARGE);
 	if (!page)
 		return NULL;
 	pfn = page_to_pfn(page);
@@ -94,8 +94,30 @@ static int large_free(struct page *page)
 	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TRANSIT, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EALREADY;
-	free_page_range(page_to_pfn(page), page->nr_pages, BS_USE_LARGE, false);
+	free_page_range(page_to_pfn(page), page->nr_pages,
+			(enum bs_use)page->use, false);
 	return 0;
+}
+
+void *alloc_pages_exact(size_t size, gfp_t gfp)
+{
+	uint64_t nr_pages = size_to_pages(MAX(size, (size_t)1));
+	unsigned int order = pages_to_order(nr_pages);
+	struct page *page;
+
+	if (order >= MAX_ORDER)
+		return NULL;
+	page = alloc_pages(gfp, order, BS_USE_LARGE);
+	if (!page)
+		return NULL;
+	if (gfp & __GFP_ZERO && !(page->flags & PG_ZERO))
+		memset(pfn_to_virt(page_to_pfn(page)), 0,
+		       nr_pages << PAGE_SHIFT);
+	if (nr_pages < 1UL << order)
+		trim_pages(page, nr_pages, page->flags & PG_ZERO);
+	page->requested_bytes = size;
+	set_page_kind(page, PK_LARGE);
+	return pfn_to_virt(page_to_pfn(page));
 }
 
 /* Keep the block, give back whole pages behind the new end. */
@@ -103,7 +125,8 @@ static bool large_resize(struct page *page, size_t new_size)
 {
 	uint64_t nr_pages = size_to_pages(new_size);
 
-	if (new_size <= KMALLOC_MAX / 2 || nr_pages > page->nr_pages)
+	if (new_size <= KMALLOC_MAX / 2 || nr_pages > page->nr_pages ||
+	    page->use != BS_USE_LARGE)
 		return false;
 	page->requested_bytes = new_size;
 	if (!mm.config.large_whole && nr_pages < page->nr_pages)

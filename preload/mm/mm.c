@@ -23,6 +23,14 @@
 #define DEFAULT_DECAY_NS   1000000000ULL
 #define DEFAULT_LAZY_BYTES (32UL << 20)
 
+/* Events of these types are limited in number: shared/abi.h says why. */
+#define EVENTS_LIMITED                                                         \
+	(1U << BS_EVENT_ALLOC_FAILED | 1U << BS_EVENT_ZONE_FALLBACK |          \
+	 1U << BS_EVENT_VMALLOC_FAILED | 1U << BS_EVENT_OVERCOMMIT |           \
+	 1U << BS_EVENT_DMA_FAILED | 1U << BS_EVENT_CARVEOUT_FULL)
+#define EVENT_INTERVAL_NS 5000000000ULL
+#define EVENT_BURST	  10U
+
 struct mm mm;
 
 void mm_default_config(struct mm_config *config)
@@ -110,33 +118,96 @@ void mm_count(enum bs_vmstat_item item, int64_t n)
 				 __ATOMIC_RELAXED);
 }
 
-static void fill_event(struct bs_abi_event *ev, int zone_nr)
+/*
+ * The kernel's printk_ratelimit: ten of a type in five seconds.  Others are
+ * counted; the next one of the type tells how many.  Event lock held.
+ */
+static bool suppressed_locked(struct mm_ratelimit *rl, uint64_t now_ns,
+			      uint32_t *nr)
 {
-	const struct bs_abi_zone *stat;
-	unsigned int o, t;
-
-	memset(ev->nr_free, 0, sizeof(ev->nr_free));
-	ev->free_pages = 0;
-	ev->zone = (uint32_t)zone_nr;
-	if (zone_nr < 0)
-		return;
-	stat = &mm.zone[zone_nr].stat; /* unlocked: a picture, not a proof */
-	ev->free_pages = __atomic_load_n(&stat->free_pages, __ATOMIC_RELAXED);
-	for (o = 0; o < MAX_ORDER; o++)
-		for (t = 0; t < MM_NR_TYPES; t++)
-			ev->nr_free[o] += (uint32_t)__atomic_load_n(
-				&stat->nr_free[t][o], __ATOMIC_RELAXED);
+	if (!rl->begin_ns || now_ns - rl->begin_ns >= EVENT_INTERVAL_NS) {
+		rl->begin_ns = now_ns;
+		rl->nr_made = 0;
+	}
+	if (rl->nr_made >= EVENT_BURST) {
+		rl->nr_suppressed++;
+		mm_count(BS_VMSTAT_EVENTS_SUPPRESSED, 1);
+		return true;
+	}
+	rl->nr_made++;
+	*nr = rl->nr_suppressed;
+	rl->nr_suppressed = 0;
+	return false;
 }
 
-void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
-	      uint64_t addr, uint64_t bytes)
+static bool event_suppressed(uint32_t type, uint64_t now_ns, uint32_t *nr)
+{
+	bool suppressed;
+
+	*nr = 0;
+	if (!(EVENTS_LIMITED >> type & 1))
+		return false;
+	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
+	suppressed = suppressed_locked(&mm.ratelimit[type], now_ns, nr);
+	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+	return suppressed;
+}
+
+/* Unlocked: a picture, not a proof. */
+static void fill_event_zone(struct bs_abi_event_zone *out,
+			    const struct bs_abi_zone *stat,
+			    unsigned int class_nr)
+{
+	unsigned int i, t;
+
+	out->managed_pages = (uint32_t)stat->managed_pages;
+	out->free_pages =
+		(uint32_t)__atomic_load_n(&stat->free_pages, __ATOMIC_RELAXED);
+	out->wmark_min_pages = (uint32_t)stat->wmark_min_pages;
+	out->wmark_low_pages = (uint32_t)stat->wmark_low_pages;
+	out->wmark_high_pages = (uint32_t)stat->wmark_high_pages;
+	out->protection_pages = (uint32_t)stat->protection_pages[class_nr];
+	for (i = 0; i < BS_MAX_USES; i++)
+		out->used_pages[i] = (uint32_t)__atomic_load_n(
+			&stat->used_pages[i], __ATOMIC_RELAXED);
+	for (i = 0; i < MAX_ORDER; i++) {
+		out->nr_free[i] = 0;
+		for (t = 0; t < MM_NR_TYPES; t++)
+			out->nr_free[i] += (uint32_t)__atomic_load_n(
+				&stat->nr_free[t][i], __ATOMIC_RELAXED);
+	}
+}
+
+static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
+{
+	unsigned int i;
+
+	ev->type = e->type;
+	ev->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
+	ev->order = e->order;
+	ev->gfp = e->gfp;
+	ev->addr = e->addr;
+	ev->bytes = e->bytes;
+	ev->zone = e->zone_nr < 0 ? BS_EVENT_NO_ZONE : (uint32_t)e->zone_nr;
+	ev->nr_zones = mm.nr_zones;
+	for (i = 0; i < mm.nr_zones; i++)
+		fill_event_zone(&ev->zones[i], &mm.zone[i].stat,
+				e->zone_nr < 0 ? 0 : (unsigned int)e->zone_nr);
+	sys_format(ev->name, sizeof(ev->name), "%s", e->name ? e->name : "");
+}
+
+void mm_event_make(const struct mm_event *e)
 {
 	const struct mm_pub *pub = &mm.wipe->pub;
-	uint32_t site = mm.client.current_site ? mm.client.current_site() : 0;
+	uint64_t now_ns = sys_now_ns(), number;
+	uint32_t site = 0, suppressed;
 	struct bs_abi_section *sec;
 	struct bs_abi_event *ev;
-	uint64_t number;
 
+	if (event_suppressed(e->type, now_ns, &suppressed))
+		return;
+	if (mm.client.current_site)
+		site = mm.client.current_site();
 	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
 	number = ++mm.nr_events;
 	if (!pub->events)
@@ -146,15 +217,10 @@ void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
 	if (!pub->claim(ev, sizeof(*ev)))
 		goto out;
 	__atomic_store_n(&ev->number, 0, __ATOMIC_SEQ_CST);
-	ev->time_ns = sys_now_ns();
-	ev->type = type;
-	ev->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
+	ev->time_ns = now_ns;
 	ev->site = site;
-	ev->order = order;
-	ev->gfp = gfp;
-	ev->addr = addr;
-	ev->bytes = bytes;
-	fill_event(ev, zone_nr);
+	ev->suppressed = suppressed;
+	fill_event(ev, e);
 	__atomic_store_n(&ev->number, number, __ATOMIC_RELEASE);
 	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
 out:

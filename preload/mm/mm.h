@@ -38,8 +38,8 @@
  *
  * 2. Invariants (mm_verify proves them; the numbers are in its messages)
  * ----------------------------------------------------------------------
- * I1  Each online frame is in exactly one place: a free block, a slab, a large
- *     block, a lent block, or a table block.
+ * I1  Each online frame is in exactly one place: a free block, a per-CPU list,
+ *     a slab, a large block, a lent block, or a table block.
  * I2  A free block of order o starts at a pfn that is a multiple of 2^o, lies in
  *     one zone and one online run, and its head alone is marked PK_FREE; the
  *     others are PK_TAIL.
@@ -109,8 +109,8 @@
 #define SECTION_ORDER	 (MAX_ORDER - 1)
 #define SECTION_PAGES	 (1UL << SECTION_ORDER)
 #define SECTION_BYTES	 (SECTION_PAGES << PAGE_SHIFT)
-#define MAX_NR_ZONES	 4
-#define MM_MAX_SLOTS	 64 /* per-CPU slots; more CPUs share them */
+#define MAX_NR_ZONES	 BS_MAX_ZONES
+#define MM_MAX_SLOTS	 BS_MAX_SLOTS
 #define KMALLOC_MAX	 131072UL
 #define KMALLOC_MINALIGN 16UL
 #define KMALLOC_SMALL	 1024UL /* up to here the cache is found by table */
@@ -119,15 +119,18 @@
 #define VM_GUARD_BYTES	 PAGE_SIZE
 
 typedef uint32_t gfp_t;
-#define GFP_KERNEL    0x00U
-#define GFP_DMA	      0x01U /* lowest zone only */
-#define GFP_HIGH      0x20U /* may dip into half of the reserve */
-#define GFP_ATOMIC    (GFP_HIGH | 0x40U)
-#define __GFP_ZERO    0x100U
-#define __GFP_NOWARN  0x200U
-#define __GFP_MOVABLE 0x400U
-#define __GFP_LENT    0x800U  /* frames are not used as memory: do not map */
-#define __GFP_NORETRY 0x1000U /* do not grow a zone */
+#define GFP_KERNEL	  0x00U
+#define GFP_DMA		  0x01U /* lowest zone only */
+#define GFP_HIGH	  0x20U /* may dip into half of the reserve */
+#define GFP_ATOMIC	  (GFP_HIGH | 0x40U)
+#define __GFP_ZERO	  0x100U
+#define __GFP_NOWARN	  0x200U
+#define __GFP_MOVABLE	  0x400U
+#define __GFP_LENT	  0x800U /* frames are not used as memory: do not map */
+#define __GFP_NORETRY	  0x1000U /* do not grow a zone */
+#define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
+#define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
+#define __GFP_ZONE_MASK	  0xf0000U
 
 /* ---- configuration ------------------------------------------------------- */
 
@@ -158,6 +161,7 @@ enum page_kind {
 	PK_SLAB,     /* every frame of a slab */
 	PK_LARGE,    /* head of a large block */
 	PK_LENT,     /* head of a block lent to an area (vmalloc or mmap) */
+	PK_PCP,	     /* in a per-CPU list */
 	PK_TRANSIT,  /* head of a used block that changes hands right now */
 	PK_TABLE,    /* head of a block that the library uses itself */
 	PK_LOST,     /* head of a block given up after a raw fork */
@@ -192,10 +196,10 @@ struct page {
 		struct {
 			uint64_t freed_ns; /* coarse; when it became dirty */
 			uint64_t reserved;
-		}; /* FREE */
+		}; /* FREE, PCP */
 	};
-	uint32_t use; /* BS_USE_*: what a used block is counted as */
-	uint32_t pad;
+	uint32_t use;	 /* BS_USE_*: what a used block is counted as */
+	uint32_t device; /* LARGE with use DMA: index of its device */
 };
 static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
 
@@ -228,6 +232,18 @@ struct free_area {
 };
 
 /*
+ * Single pages that a CPU freed last, by migrate type; the newest is taken first.
+ * Guarded by the zone lock: they save the splitting and merging, not the lock
+ * (the zone's numbers have to add up at each reading).  Source: Linux 2.6.29
+ * per_cpu_pageset.
+ */
+#define PCP_MAX 192U /* most pages in one list; stat.pcp_high is not above */
+struct per_cpu_pages {
+	uint16_t count[MM_NR_TYPES];
+	uint32_t pfn[MM_NR_TYPES][PCP_MAX];
+};
+
+/*
  * A zone owns pfns [start_pfn, start_pfn + window_pages), of which those in
  * online sections exist.  All fields are guarded by lock, but constants.
  */
@@ -246,6 +262,8 @@ struct zone {
 	uint64_t dirty_free_pages; /* free pages that are not PG_ZERO */
 	uint64_t last_report_ns;
 	uint64_t lost_end; /* raw fork: frames below are never free again */
+	struct per_cpu_pages pcp[MM_MAX_SLOTS];
+	uint64_t last_drain_ns;
 	struct bs_abi_zone stat; /* canonical counters; published by copy */
 };
 
@@ -407,6 +425,13 @@ struct mm_atomic {
 	uint32_t work; /* not 0: mm_atomic_work() has something to do */
 };
 
+/* How many events of a type were made lately; guarded by the event lock. */
+struct mm_ratelimit {
+	uint64_t begin_ns;
+	uint32_t nr_made;
+	uint32_t nr_suppressed;
+};
+
 struct mm {
 	bool up;
 	struct mm_wipe *wipe;
@@ -446,6 +471,7 @@ struct mm {
 	bool sandboxed; /* a seccomp filter is on: no unusual system call */
 	struct sys_lock event_lock;
 	uint64_t nr_events;
+	struct mm_ratelimit ratelimit[BS_NR_EVENTS];
 	uint64_t vmstat[BS_NR_VMSTAT];
 };
 extern struct mm mm;
@@ -598,8 +624,14 @@ void mm_forget(void *addr);
 /* ---- pages ------------------------------------------------------------------------------- */
 
 /* A block of 2^order pages, naturally aligned; use: BS_USE_*. NULL: none. */
-struct page *alloc_pages(gfp_t gfp, unsigned int order, unsigned int zone_nr,
-			 enum bs_use use);
+struct page *alloc_pages(gfp_t gfp, unsigned int order, enum bs_use use);
+/*
+ * A block of alloc_pages() with use LARGE or DMA becomes 2^order blocks of one
+ * page each, which are freed on their own.
+ */
+void split_page(struct page *head, unsigned int order);
+/* As many pages as size bytes take, contiguous, given back by mm_free(). */
+void *alloc_pages_exact(size_t size, gfp_t gfp);
 /* Free nr_pages from pfn, whatever the orders they came in. */
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 		     bool zero);
@@ -629,8 +661,27 @@ void mm_for_each_tag(void (*fn)(void *arg, uint64_t tag,
 		     void *arg);
 
 void mm_count(enum bs_vmstat_item item, int64_t n);
-void mm_event(uint32_t type, int zone_nr, unsigned int order, gfp_t gfp,
-	      uint64_t addr, uint64_t bytes);
+/* What happened, for the event ring.  zone_nr: the one asked for, -1: none. */
+struct mm_event {
+	uint32_t type; /* BS_EVENT_* */
+	int zone_nr;
+	unsigned int order;
+	gfp_t gfp;
+	uint64_t addr;
+	uint64_t bytes;
+	const char *name; /* of a cache, device or carve-out; NULL: none */
+};
+void mm_event_make(const struct mm_event *e);
+static inline void mm_event(uint32_t type, int zone_nr, unsigned int order,
+			    gfp_t gfp, uint64_t addr, uint64_t bytes)
+{
+	mm_event_make(&(struct mm_event){ .type = type,
+					  .zone_nr = zone_nr,
+					  .order = order,
+					  .gfp = gfp,
+					  .addr = addr,
+					  .bytes = bytes });
+}
 
 /* Tag: site number, slack = usable - requested, birth window.  0: no tag. */
 #define TAG_SITE_BITS	22

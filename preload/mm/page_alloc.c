@@ -312,7 +312,19 @@ static void zone_unlock(struct zone *zone)
 
 static unsigned int gfp_type(gfp_t gfp)
 {
+	if (gfp & __GFP_RECLAIMABLE)
+		return BS_MIGRATE_RECLAIMABLE;
 	return gfp & __GFP_MOVABLE ? BS_MIGRATE_MOVABLE : BS_MIGRATE_UNMOVABLE;
+}
+
+/* The zone that is asked first. */
+static unsigned int gfp_zone(gfp_t gfp)
+{
+	unsigned int nr = (gfp & __GFP_ZONE_MASK) / __GFP_ZONE(0);
+
+	if (gfp & GFP_DMA)
+		return 0;
+	return nr && nr <= mm.nr_zones ? nr - 1 : mm.nr_zones - 1;
 }
 
 /* One zone, lock held; BITSET_NONE when the mark forbids or nothing fits. */
@@ -416,15 +428,13 @@ static void lose_block(uint64_t pfn, unsigned int order, enum bs_use use)
 	zone_unlock(zone);
 }
 
-struct page *alloc_pages(gfp_t gfp, unsigned int order, unsigned int zone_nr,
-			 enum bs_use use)
+struct page *alloc_pages(gfp_t gfp, unsigned int order, enum bs_use use)
 {
+	unsigned int zone_nr = gfp_zone(gfp);
 	uint64_t pfn;
 	int err;
 
-	VM_BUG_ON(order >= MAX_ORDER || zone_nr >= mm.nr_zones);
-	if (gfp & GFP_DMA)
-		zone_nr = 0;
+	VM_BUG_ON(order >= MAX_ORDER);
 again:
 	pfn = zonelist_take(zone_nr, order, gfp, use, true);
 	if (pfn == BITSET_NONE)
@@ -446,6 +456,25 @@ again:
 		return NULL;
 	}
 	return pfn_to_page(pfn);
+}
+
+/*
+ * Heads that large_free() takes: contiguous memory is counted as large, or as
+ * DMA.
+ */
+void split_page(struct page *head, unsigned int order)
+{
+	uint64_t i;
+
+	for (i = 0; i < 1UL << order; i++) {
+		head[i].order = 0;
+		head[i].nr_pages = 1;
+		head[i].use = head->use;
+		head[i].device = head->device;
+		head[i].tag = 0;
+		head[i].requested_bytes = PAGE_SIZE;
+		set_page_kind(&head[i], PK_LARGE);
+	}
 }
 
 /* ---- free -------------------------------------------------------------------------- */
@@ -684,8 +713,7 @@ uint64_t lend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use,
 
 	while (got < nr_pages) {
 		unsigned int order = lend_order(nr_pages - got);
-		struct page *page =
-			alloc_pages(gfp, order, mm.nr_zones - 1, use);
+		struct page *page = alloc_pages(gfp, order, use);
 		uint64_t pfn;
 		bool zero;
 
@@ -749,7 +777,7 @@ void *mm_table_alloc(size_t bytes)
 		order++;
 	if (order >= MAX_ORDER)
 		return sys_reserve(bytes);
-	page = alloc_pages(GFP_KERNEL, order, mm.nr_zones - 1, BS_USE_TABLE);
+	page = alloc_pages(GFP_KERNEL, order, BS_USE_TABLE);
 	if (!page)
 		return NULL;
 	zero = page->flags & PG_ZERO;

@@ -265,8 +265,8 @@ static bool cache_grow(struct kmem_cache *cachep)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
 	uint64_t nr_pages = 1UL << cachep->gfporder, i;
-	struct page *page = alloc_pages(GFP_KERNEL, cachep->gfporder,
-					mm.nr_zones - 1, BS_USE_SLAB);
+	struct page *page =
+		alloc_pages(GFP_KERNEL, cachep->gfporder, BS_USE_SLAB);
 	struct slab *slabp;
 
 	if (!page)

@@ -104,7 +104,7 @@ static void alloc_pages_order0_splits_down_and_merges_back(void **state)
 		before[o] = free_blocks(0, o);
 	free_pages = stat_of(0)->free_pages;
 	/* Cuts the lowest block that is large enough, whatever its order. */
-	page = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0, 0, BS_USE_LARGE);
+	page = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0, BS_USE_LARGE);
 	assert_non_null(page);
 	assert_int_equal(stat_of(0)->free_pages, free_pages - 1);
 	assert_mm_holds();
@@ -122,7 +122,7 @@ static void alloc_pages_each_order_is_naturally_aligned(void **state)
 	start(NULL);
 	for (order = 0; order < MAX_ORDER; order++) {
 		struct page *page =
-			alloc_pages(GFP_KERNEL, order, 0, BS_USE_LARGE);
+			alloc_pages(GFP_KERNEL, order, BS_USE_LARGE);
 
 		assert_non_null(page);
 		assert_int_equal(page_to_pfn(page) & ((1UL << order) - 1), 0);
@@ -136,12 +136,12 @@ static void alloc_pages_takes_lowest_block_first(void **state)
 
 	(void)state;
 	start(NULL);
-	a = alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE);
-	b = alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE);
+	a = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
+	b = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
 	assert_true(a < b);
 	free_page_range(page_to_pfn(a), SECTION_PAGES, BS_USE_LARGE, true);
-	assert_ptr_equal(
-		alloc_pages(GFP_KERNEL, SECTION_ORDER, 0, BS_USE_LARGE), a);
+	assert_ptr_equal(alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE),
+			 a);
 }
 
 static void free_page_range_odd_range_frees_each_page_once(void **state)
@@ -152,7 +152,7 @@ static void free_page_range_odd_range_frees_each_page_once(void **state)
 	(void)state;
 	start(NULL);
 	free_pages = stat_of(0)->free_pages;
-	page = alloc_pages(GFP_KERNEL, 6, 0, BS_USE_LARGE);
+	page = alloc_pages(GFP_KERNEL, 6, BS_USE_LARGE);
 	pfn = page_to_pfn(page);
 	free_page_range(pfn + 37, 27, BS_USE_LARGE, false);
 	page->nr_pages = 37;
@@ -194,7 +194,7 @@ static void alloc_pages_normal_full_falls_back_to_dma(void **state)
 	start(two_fixed_zones_fail);
 	dma = stat_of(0)->free_pages;
 	while (stat_of(1)->nr_failed == 0 && stat_of(0)->nr_fallback == 0)
-		if (!alloc_pages(GFP_KERNEL, 4, 1, BS_USE_LARGE))
+		if (!alloc_pages(GFP_KERNEL, 4, BS_USE_LARGE))
 			break;
 	assert_true(stat_of(0)->nr_fallback > 0);
 	assert_true(stat_of(0)->free_pages < dma);
@@ -208,7 +208,7 @@ static void alloc_pages_dma_full_never_takes_normal(void **state)
 	(void)state;
 	start(two_fixed_zones_fail);
 	normal = stat_of(1)->free_pages;
-	while (alloc_pages(GFP_DMA, 3, 1, BS_USE_LARGE))
+	while (alloc_pages(GFP_DMA, 3, BS_USE_LARGE))
 		;
 	assert_int_equal(stat_of(1)->free_pages, normal);
 	assert_int_equal(stat_of(0)->nr_failed, 1);
@@ -225,7 +225,7 @@ static void alloc_pages_fixed_zone_full_grows_unless_told_to_fail(void **state)
 	start(two_fixed_zones);
 	present = stat_of(1)->present_pages;
 	for (i = 0; i < 40; i++)
-		assert_non_null(alloc_pages(GFP_KERNEL, 8, 1, BS_USE_LARGE));
+		assert_non_null(alloc_pages(GFP_KERNEL, 8, BS_USE_LARGE));
 	assert_true(stat_of(1)->present_pages > present);
 	assert_true(stat_of(1)->hot_added_pages > 0);
 	assert_true(mm.nr_events > 0);
