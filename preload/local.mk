@@ -9,8 +9,11 @@ noinst_LTLIBRARIES += libmm.la
 libmm_la_SOURCES = \
 	preload/mm/atomic.c \
 	preload/mm/bitset.h \
+	preload/mm/buddy.c \
+	preload/mm/buddy.h \
 	preload/mm/kmalloc.c \
 	preload/mm/kmalloc.h \
+	preload/mm/lend.c \
 	preload/mm/list.h \
 	preload/mm/memblock.c \
 	preload/mm/memblock.h \
@@ -19,6 +22,9 @@ libmm_la_SOURCES = \
 	preload/mm/mmap.c \
 	preload/mm/page_alloc.c \
 	preload/mm/page_alloc.h \
+	preload/mm/pcp.c \
+	preload/mm/pcp.h \
+	preload/mm/reporting.c \
 	preload/mm/slab.c \
 	preload/mm/slab.h \
 	preload/mm/tags.c \

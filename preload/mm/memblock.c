@@ -22,7 +22,9 @@
 #include <sys/mman.h>
 
 #include "preload/mm/bitset.h"
+#include "preload/mm/buddy.h"
 #include "preload/mm/page_alloc.h"
+#include "preload/mm/pcp.h"
 #include "preload/sys/arch.h"
 
 /* The arena may hold this many times RAM + swap. */
@@ -97,6 +99,7 @@ static void zone_resize(struct zone *zone, int64_t pages)
 {
 	zone->stat.present_pages += (uint64_t)pages;
 	zone->stat.managed_pages += (uint64_t)pages;
+	pcp_set_marks(zone);
 }
 
 int zone_hot_add(struct zone *zone, unsigned int type)

@@ -19,8 +19,4 @@ static inline bool section_mapped(uint64_t section)
 	       SECT_MAPPED;
 }
 
-/* page_alloc.c: a section's free block and pageblock types. */
-void zone_add_section(struct zone *zone, uint64_t pfn, unsigned int type);
-void zone_del_section(struct zone *zone, uint64_t pfn);
-
 #endif

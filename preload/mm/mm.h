@@ -62,6 +62,8 @@
  *     A block that is on its way between the buddy and its owner looks the same.
  * I13 A free object has no tag; a live one's slack is below its usable size.
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
+ * I15 A frame of kind PK_PCP is in exactly one per-CPU list, that of the type
+ *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
  *
  * The corruptions that tests/unit inject, each of which must be found:
  *  1 free list bit cleared          7 slab moved to the wrong list
@@ -73,6 +75,7 @@
  * 13 lent block in two areas       14 page names the wrong slab
  * 15 unmerged buddies              16 tag on a free object
  * 17 used frame marked as a tail    18 type of a pageblock changed
+ * 19 page twice in a per-CPU list   20 pcp_count off by one
  *
  * 3. Locks, outermost first (ranks in sys.h)
  * ------------------------------------------

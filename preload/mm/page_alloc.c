@@ -1,237 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * page_alloc.c - the buddy allocator: split, merge, watermarks, fallback.
+ * page_alloc.c - the page allocator: zonelists, watermarks, accounting.
  *
- * Owns:   free lists, struct page of free blocks, zone counters.
- * Layer:  mm, above memblock.c (sections) and sys.
+ * Owns:   zone counters, struct page of a block while it changes hands.
+ * Layer:  mm, above buddy.c (free blocks), pcp.c (per-CPU lists) and memblock.c
+ *         (sections).
  * Locks:  the zone lock.
- * Source: Linux 2.6.29 mm/page_alloc.c (behaviour); Knuth, TAOCP 1, 2.5.
+ * Source: Linux 2.6.29 mm/page_alloc.c (behaviour).
  */
 #include "preload/mm/page_alloc.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "preload/mm/bitset.h"
+#include "preload/mm/buddy.h"
 #include "preload/mm/memblock.h"
-
-/* Smallest free block that is given back by decay: 64 KiB. */
-#define REPORT_MIN_ORDER 4
-/* Dirty free memory beyond this waits for an eighth of the decay time only. */
-#define REPORT_NOW_PAGES ((8UL << 20) >> PAGE_SHIFT)
-
-/* Fallback order of migrate types, the kernel's table. */
-static const uint8_t type_fallbacks[MM_NR_TYPES][MM_NR_TYPES - 1] = {
-	[BS_MIGRATE_UNMOVABLE] = { BS_MIGRATE_RECLAIMABLE, BS_MIGRATE_MOVABLE },
-	[BS_MIGRATE_MOVABLE] = { BS_MIGRATE_RECLAIMABLE, BS_MIGRATE_UNMOVABLE },
-	[BS_MIGRATE_RECLAIMABLE] = { BS_MIGRATE_UNMOVABLE, BS_MIGRATE_MOVABLE },
-};
-
-/* ---- block primitives, zone lock held ------------------------------------ */
-
-struct zone *page_zone(uint64_t pfn)
-{
-	unsigned int i;
-
-	for (i = mm.nr_zones - 1; i > 0; i--)
-		if (pfn >= mm.zone[i].start_pfn)
-			break;
-	return &mm.zone[i];
-}
-
-static uint8_t *block_type(const struct zone *zone, uint64_t pfn)
-{
-	return &zone->block_type[(pfn - zone->start_pfn) >> PAGEBLOCK_ORDER];
-}
-
-unsigned int page_block_type(const struct zone *zone, uint64_t pfn)
-{
-	return *block_type(zone, pfn) - 1U;
-}
-
-static void set_block_type(struct zone *zone, uint64_t pfn, unsigned int type)
-{
-	uint8_t *t = block_type(zone, pfn);
-
-	zone->stat.nr_blocks[*t - 1]--;
-	zone->stat.nr_blocks[type]++;
-	*t = (uint8_t)(type + 1);
-}
-
-static struct bitset *list_of(struct zone *zone, unsigned int order,
-			      unsigned int type)
-{
-	return &zone->free_area[order].free_list[type];
-}
-
-static uint64_t block_nr(const struct zone *zone, uint64_t pfn,
-			 unsigned int order)
-{
-	return (pfn - zone->start_pfn) >> order;
-}
-
-/* Put a block on a free list; counters follow. */
-static void add_block(struct zone *zone, uint64_t pfn, unsigned int order,
-		      unsigned int type, bool zero, uint64_t freed_ns)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	VM_BUG_ON(pfn & ((1UL << order) - 1));
-	set_page_kind(page, PK_FREE);
-	page->order = (uint8_t)order;
-	page->migratetype = (uint8_t)type;
-	page->flags = zero ? PG_ZERO : 0;
-	page->freed_ns = freed_ns;
-	bitset_set(list_of(zone, order, type), block_nr(zone, pfn, order));
-	zone->stat.nr_free[type][order]++;
-	zone->stat.free_pages += 1UL << order;
-	if (!zero)
-		zone->dirty_free_pages += 1UL << order;
-}
-
-static void del_block(struct zone *zone, uint64_t pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-	unsigned int order = page->order, type = page->migratetype;
-
-	VM_BUG_ON(page->kind != PK_FREE);
-	bitset_clear(list_of(zone, order, type), block_nr(zone, pfn, order));
-	zone->stat.nr_free[type][order]--;
-	zone->stat.free_pages -= 1UL << order;
-	if (!(page->flags & PG_ZERO))
-		zone->dirty_free_pages -= 1UL << order;
-	set_page_kind(page, PK_TAIL);
-}
-
-/* Free one naturally aligned block: merge with its buddies as far as they go. */
-static void free_one_block(struct zone *zone, uint64_t pfn, unsigned int order,
-			   bool zero, uint64_t now_ns)
-{
-	unsigned int type = page_block_type(zone, pfn);
-
-	zone->stat.nr_free_calls++;
-	while (order < MAX_ORDER - 1) {
-		uint64_t buddy = pfn ^ (1UL << order);
-		struct page *page = pfn_to_page(buddy);
-
-		if (page_kind(page) != PK_FREE || page->order != order)
-			break;
-		zero = zero && (page->flags & PG_ZERO);
-		del_block(zone, buddy);
-		pfn &= ~(1UL << order);
-		order++;
-		zone->stat.nr_merge++;
-	}
-	add_block(zone, pfn, order, type, zero, now_ns);
-}
-
-/* Cut a block of order high down to order low; the upper halves go free. */
-static void expand(struct zone *zone, uint64_t pfn, unsigned int low,
-		   unsigned int high, unsigned int type)
-{
-	const struct page *page = pfn_to_page(pfn);
-	bool zero = page->flags & PG_ZERO;
-	uint64_t freed_ns = page->freed_ns;
-
-	while (high > low) {
-		high--;
-		add_block(zone, pfn + (1UL << high), high, type, zero,
-			  freed_ns);
-		zone->stat.nr_split++;
-	}
-}
-
-static uint64_t take_block(struct zone *zone, unsigned int want,
-			   unsigned int order, unsigned int type,
-			   unsigned int expand_type)
-{
-	uint64_t pfn = zone->start_pfn +
-		       (bitset_first(list_of(zone, order, type)) << order);
-
-	del_block(zone, pfn);
-	expand(zone, pfn, want, order, expand_type);
-	return pfn;
-}
-
-static uint64_t rmqueue_smallest(struct zone *zone, unsigned int order,
-				 unsigned int type)
-{
-	unsigned int o;
-
-	for (o = order; o < MAX_ORDER; o++)
-		if (zone->stat.nr_free[type][o])
-			return take_block(zone, order, o, type, type);
-	return BITSET_NONE;
-}
-
-/* Move the free blocks of pfn's pageblock to another type's lists. */
-static uint64_t move_freepages_block(struct zone *zone, uint64_t pfn,
-				     unsigned int type)
-{
-	uint64_t start = ALIGN_DOWN(pfn, 1UL << PAGEBLOCK_ORDER);
-	uint64_t end = start + (1UL << PAGEBLOCK_ORDER);
-	uint64_t moved = 0;
-
-	for (pfn = start; pfn < end;) {
-		const struct page *page = pfn_to_page(pfn);
-		unsigned int order;
-
-		if (page_kind(page) != PK_FREE) {
-			pfn++;
-			continue;
-		}
-		order = page->order;
-		if (page->migratetype != type) {
-			bool zero = page->flags & PG_ZERO;
-			uint64_t freed_ns = page->freed_ns;
-
-			del_block(zone, pfn);
-			add_block(zone, pfn, order, type, zero, freed_ns);
-		}
-		moved += 1UL << order;
-		pfn += 1UL << order;
-	}
-	return moved;
-}
-
-/* The largest block of another type; its pageblock is claimed where it pays. */
-static uint64_t rmqueue_fallback(struct zone *zone, unsigned int order,
-				 unsigned int type)
-{
-	int o;
-	unsigned int i;
-
-	for (o = MAX_ORDER - 1; o >= (int)order; o--) {
-		for (i = 0; i < MM_NR_TYPES - 1; i++) {
-			unsigned int from = type_fallbacks[type][i];
-			unsigned int high = (unsigned int)o, t = from;
-			uint64_t pfn, b;
-
-			if (!zone->stat.nr_free[from][o])
-				continue;
-			pfn = zone->start_pfn +
-			      (bitset_first(list_of(zone, high, from)) << o);
-			zone->stat.nr_type_fallback++;
-			if (high >= PAGEBLOCK_ORDER) {
-				for (b = 0; b < 1UL << high;
-				     b += 1UL << PAGEBLOCK_ORDER)
-					set_block_type(zone, pfn + b, type);
-				t = type;
-			} else if (high >= PAGEBLOCK_ORDER / 2 ||
-				   type == BS_MIGRATE_RECLAIMABLE) {
-				if (move_freepages_block(zone, pfn, type) >=
-				    1UL << (PAGEBLOCK_ORDER - 1))
-					set_block_type(zone, pfn, type);
-				t = type;
-			}
-			del_block(zone, pfn);
-			expand(zone, pfn, order, high, t);
-			return pfn;
-		}
-	}
-	return BITSET_NONE;
-}
+#include "preload/mm/pcp.h"
 
 /* ---- watermarks ------------------------------------------------------------ */
 
@@ -279,7 +64,8 @@ void zone_publish(struct zone *zone)
 	out = &pub->zones[zone->nr];
 	sys_seq_begin(&out->seq);
 	memcpy((char *)out + sizeof(out->seq), (char *)stat + sizeof(out->seq),
-	       sizeof(*out) - sizeof(out->seq));
+	       offsetof(struct bs_abi_zone, pcp_count) - sizeof(out->seq) +
+		       mm.nr_slots * sizeof(out->pcp_count[0]));
 	sys_seq_end(&out->seq);
 }
 
@@ -331,14 +117,10 @@ static unsigned int gfp_zone(gfp_t gfp)
 static uint64_t zone_take(struct zone *zone, unsigned int order, uint64_t mark,
 			  unsigned int class_nr, gfp_t gfp)
 {
-	uint64_t pfn;
-
 	if (!zone_watermark_ok(zone, order, mark, class_nr, gfp))
 		return BITSET_NONE;
-	pfn = rmqueue_smallest(zone, order, gfp_type(gfp));
-	if (pfn == BITSET_NONE)
-		pfn = rmqueue_fallback(zone, order, gfp_type(gfp));
-	return pfn;
+	return order ? buddy_take(zone, order, gfp_type(gfp))
+		     : pcp_take(zone, gfp_type(gfp));
 }
 
 static void account_alloc(struct zone *zone, uint64_t pfn, unsigned int order,
@@ -387,33 +169,57 @@ static uint64_t zonelist_take(unsigned int class_nr, unsigned int order,
 	return BITSET_NONE;
 }
 
-/* Fixed zones are exhausted: report, then let the first choice grow. */
+static void drain_all_pages(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+
+		sys_lock(&zone->lock, SYS_RANK_ZONE);
+		pcp_drain(zone);
+		zone_unlock(zone);
+	}
+}
+
+/* The zone that was asked for grows until it can serve. */
+static uint64_t grow_and_take(struct zone *zone, unsigned int order, gfp_t gfp,
+			      enum bs_use use)
+{
+	uint64_t pfn = BITSET_NONE;
+
+	sys_lock(&zone->lock, SYS_RANK_ZONE);
+	while (pfn == BITSET_NONE && !zone_hot_add(zone, BS_MIGRATE_MOVABLE))
+		pfn = zone_take(zone, order, zone->stat.wmark_min_pages,
+				zone->nr, gfp);
+	if (pfn != BITSET_NONE)
+		account_alloc(zone, pfn, order, use);
+	zone_unlock(zone);
+	return pfn;
+}
+
+/* Fixed zones are exhausted: last resorts, then the report. */
 static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 			   enum bs_use use)
 {
 	struct zone *zone = &mm.zone[class_nr];
-	uint64_t pfn;
+	uint64_t pfn = BITSET_NONE;
 
+	if (!(gfp & __GFP_NORETRY)) {
+		drain_all_pages();
+		pfn = zonelist_take(class_nr, order, gfp, use, false);
+	}
+	if (pfn != BITSET_NONE)
+		return pfn;
 	if (!(gfp & __GFP_NOWARN))
 		mm_event(BS_EVENT_ALLOC_FAILED, (int)class_nr, order, gfp, 0,
 			 PAGE_SIZE << order);
 	sys_lock(&zone->lock, SYS_RANK_ZONE);
 	zone->stat.nr_failed++;
-	if (mm.config.oom_fail || (gfp & __GFP_NORETRY)) {
-		zone_unlock(zone);
-		return BITSET_NONE;
-	}
-	do {
-		if (zone_hot_add(zone, BS_MIGRATE_MOVABLE)) {
-			zone_unlock(zone);
-			return BITSET_NONE;
-		}
-		pfn = zone_take(zone, order, zone->stat.wmark_min_pages,
-				class_nr, gfp);
-	} while (pfn == BITSET_NONE);
-	account_alloc(zone, pfn, order, use);
 	zone_unlock(zone);
-	return pfn;
+	return mm.config.oom_fail || (gfp & __GFP_NORETRY)
+		       ? BITSET_NONE
+		       : grow_and_take(zone, order, gfp, use);
 }
 
 /* Somebody mapped something there: these frames can never be memory. */
@@ -490,7 +296,7 @@ static void free_range_locked(struct zone *zone, uint64_t pfn, uint64_t nr,
 			order = (unsigned int)__builtin_ctzll(pfn);
 		while (1UL << order > nr)
 			order--;
-		free_one_block(zone, pfn, order, zero, now_ns);
+		buddy_free(zone, pfn, order, zero, now_ns);
 		pfn += 1UL << order;
 		nr -= 1UL << order;
 	}
@@ -504,19 +310,6 @@ static void clear_kinds(uint64_t pfn, uint64_t nr_pages, enum bs_use use)
 		set_page_kind(pfn_to_page(pfn + i), PK_TAIL);
 }
 
-/* A scan of the free lists pays only now and then, however much is freed. */
-static void report_if_due(struct zone *zone, uint64_t now_ns)
-{
-	uint64_t decay_ns = mm.config.decay_ns;
-	uint64_t since_ns = now_ns - zone->last_report_ns;
-
-	if (since_ns > decay_ns / 4)
-		zone_report(zone, now_ns, decay_ns);
-	else if (zone->dirty_free_pages > REPORT_NOW_PAGES &&
-		 since_ns > decay_ns / 16)
-		zone_report(zone, now_ns, decay_ns / 8);
-}
-
 /* Used pages of a zone become free.  Zone lock held. */
 static void free_range_used(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
 			    enum bs_use use, bool zero, uint64_t now_ns)
@@ -526,9 +319,11 @@ static void free_range_used(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
 		zone->stat.used_pages[BS_USE_TABLE] += nr_pages;
 		return;
 	}
-	free_range_locked(zone, pfn, nr_pages, zero, now_ns);
-	pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
-	report_if_due(zone, now_ns);
+	if (nr_pages != 1 || !pcp_put(zone, pfn, zero, now_ns)) {
+		free_range_locked(zone, pfn, nr_pages, zero, now_ns);
+		pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
+	}
+	zone_report_if_due(zone, now_ns);
 }
 
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
@@ -553,214 +348,6 @@ void trim_pages(struct page *head, uint64_t keep_pages, bool zero)
 	head->nr_pages = (uint32_t)keep_pages;
 	free_range_used(zone, pfn + keep_pages, tail, head->use, zero, now_ns);
 	zone_unlock(zone);
-}
-
-/* ---- free page reporting --------------------------------------------------------------- */
-
-/*
- * Reported blocks are zero only after the kernel said so: on locked memory
- * MADV_DONTNEED fails and the content stays.
- */
-static bool report_block(struct zone *zone, uint64_t pfn, unsigned int order)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	mm_count(BS_VMSTAT_REAL_MADVISE_CALLS, 1);
-	if (section_mapped(pfn >> SECTION_ORDER) &&
-	    sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order, MADV_DONTNEED))
-		return false;
-	page->flags |= PG_ZERO;
-	zone->dirty_free_pages -= 1UL << order;
-	zone->stat.reported_pages += 1UL << order;
-	return true;
-}
-
-uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
-{
-	int min_order = decay_ns ? REPORT_MIN_ORDER : 0;
-	uint64_t done = 0, i;
-	unsigned int t;
-	int o;
-
-	zone->last_report_ns = now_ns;
-	for (o = MAX_ORDER - 1; o >= min_order; o--) {
-		for (t = 0; t < MM_NR_TYPES; t++) {
-			const struct bitset *list =
-				list_of(zone, (unsigned int)o, t);
-
-			if (!zone->dirty_free_pages)
-				goto out;
-			for (i = bitset_first(list); i != BITSET_NONE;
-			     i = bitset_next(list, i + 1)) {
-				uint64_t pfn = zone->start_pfn + (i << o);
-				const struct page *page = pfn_to_page(pfn);
-
-				if ((page->flags & PG_ZERO) ||
-				    page->freed_ns + decay_ns > now_ns)
-					continue;
-				if (report_block(zone, pfn, (unsigned int)o))
-					done += 1UL << o;
-			}
-		}
-	}
-out:
-	if (zone->elastic)
-		zone_shrink(zone, false);
-	return done;
-}
-
-/*
- * Hot-remove from the top: sections beyond the initial size that are one free,
- * known-zero block, as long as an eighth of the zone stays free.
- */
-void zone_shrink(struct zone *zone, bool all)
-{
-	struct bs_abi_zone *stat = &zone->stat;
-	unsigned int t;
-
-	for (t = 0; t < MM_NR_TYPES; t++) {
-		struct bitset *list = list_of(zone, MAX_ORDER - 1, t);
-
-		while (stat->managed_pages >=
-		       zone->initial_pages + SECTION_PAGES) {
-			uint64_t nr = bitset_last(list), pfn;
-			uint64_t keep = all ? 0 : stat->managed_pages / 8;
-
-			if (nr == BITSET_NONE ||
-			    stat->free_pages < SECTION_PAGES + keep +
-						       stat->wmark_high_pages)
-				break;
-			pfn = zone->start_pfn + nr * SECTION_PAGES;
-			if (!(pfn_to_page(pfn)->flags & PG_ZERO))
-				break;
-			del_block(zone, pfn);
-			zone_hot_remove(zone, pfn);
-		}
-	}
-}
-
-/* Called by memblock.c when a section has come online. */
-void zone_add_section(struct zone *zone, uint64_t pfn, unsigned int type)
-{
-	uint64_t b;
-
-	for (b = 0; b < SECTION_PAGES; b += 1UL << PAGEBLOCK_ORDER) {
-		*block_type(zone, pfn + b) = (uint8_t)(type + 1);
-		zone->stat.nr_blocks[type]++;
-	}
-	add_block(zone, pfn, SECTION_ORDER, type, true, 0);
-}
-
-void zone_del_section(struct zone *zone, uint64_t pfn)
-{
-	uint64_t b;
-
-	for (b = 0; b < SECTION_PAGES; b += 1UL << PAGEBLOCK_ORDER) {
-		zone->stat.nr_blocks[page_block_type(zone, pfn + b)]--;
-		*block_type(zone, pfn + b) = 0;
-	}
-}
-
-/* ---- lent frames ------------------------------------------------------------------------ */
-
-static void lent_push(struct vm_struct *area, uint64_t pfn, unsigned int order,
-		      enum bs_use use, bool zero)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	set_page_kind(page, PK_LENT);
-	page->order = (uint8_t)order;
-	page->flags = zero ? PG_ZERO : 0;
-	page->area = area;
-	page->use = (uint32_t)use;
-	page->next_lent = area->lent;
-	area->lent = (uint32_t)pfn + 1;
-}
-
-/* Detach a lent block of at most max_pages, splitting the first if needed. */
-static uint64_t lent_pop(struct vm_struct *area, uint64_t max_pages)
-{
-	uint64_t pfn = area->lent - 1UL;
-	struct page *page = pfn_to_page(pfn);
-
-	area->lent = page->next_lent;
-	while (1UL << page->order > max_pages) {
-		page->order--;
-		lent_push(area, pfn + (1UL << page->order), page->order,
-			  page->use, page->flags & PG_ZERO);
-	}
-	return pfn;
-}
-
-/* Order for the next block: as large as fits; page by page in a fixed zone. */
-static unsigned int lend_order(uint64_t nr_pages)
-{
-	unsigned int order = MAX_ORDER - 1;
-
-	if (!mm.zone[mm.nr_zones - 1].elastic)
-		return 0;
-	while (1UL << order > nr_pages)
-		order--;
-	return order;
-}
-
-uint64_t lend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use,
-		    bool must)
-{
-	gfp_t gfp = __GFP_LENT | __GFP_MOVABLE |
-		    (must ? 0 : __GFP_NOWARN | __GFP_NORETRY);
-	uint64_t got = 0;
-
-	while (got < nr_pages) {
-		unsigned int order = lend_order(nr_pages - got);
-		struct page *page = alloc_pages(gfp, order, use);
-		uint64_t pfn;
-		bool zero;
-
-		if (!page)
-			break;
-		pfn = page_to_pfn(page);
-		zero = (page->flags & PG_ZERO) ||
-		       !section_mapped(pfn >> SECTION_ORDER) ||
-		       sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order,
-				   MADV_DONTNEED) == 0;
-		lent_push(area, pfn, order, use, zero);
-		got += 1UL << order;
-	}
-	area->charged_pages += got;
-	if (got < nr_pages && must) {
-		unlend_pages(area, got, use);
-		got = 0;
-	}
-	return got;
-}
-
-void unlend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use)
-{
-	area->charged_pages -= nr_pages;
-	while (nr_pages) {
-		uint64_t pfn = lent_pop(area, nr_pages);
-		const struct page *page = pfn_to_page(pfn);
-		unsigned int order = page->order;
-
-		nr_pages -= 1UL << order;
-		free_page_range(pfn, 1UL << order, use, page->flags & PG_ZERO);
-	}
-}
-
-void move_lent_pages(struct vm_struct *from, struct vm_struct *to,
-		     uint64_t nr_pages)
-{
-	from->charged_pages -= nr_pages;
-	to->charged_pages += nr_pages;
-	while (nr_pages) {
-		uint64_t pfn = lent_pop(from, nr_pages);
-		const struct page *page = pfn_to_page(pfn);
-
-		nr_pages -= 1UL << page->order;
-		lent_push(to, pfn, page->order, page->use,
-			  page->flags & PG_ZERO);
-	}
 }
 
 /* ---- the library's own memory -------------------------------------------------------------- */
@@ -814,6 +401,8 @@ static uint8_t pagemap_value(const struct page *page)
 	switch (page_kind(page)) {
 	case PK_FREE:
 		return BS_PAGEMAP_FREE;
+	case PK_PCP:
+		return BS_PAGEMAP_USE + BS_USE_PCP;
 	case PK_SLAB:
 		return (uint8_t)(BS_PAGEMAP_USE + BS_USE_SLAB);
 	case PK_LARGE:
@@ -874,13 +463,16 @@ void zone_abandon(struct zone *zone)
 
 	for (o = 0; o < MAX_ORDER; o++) {
 		for (t = 0; t < MM_NR_TYPES; t++) {
-			struct bitset *list = list_of(zone, o, t);
+			struct bitset *list = buddy_list(zone, o, t);
 
 			memset(list->level[0], 0,
 			       bitset_words(list->nr_bits) * sizeof(uint64_t));
 			stat->nr_free[t][o] = 0;
 		}
 	}
+	memset(zone->pcp, 0, sizeof(zone->pcp));
+	memset(stat->pcp_count, 0, sizeof(stat->pcp_count));
+	stat->used_pages[BS_USE_PCP] = 0;
 	for (t = 0; t < BS_NR_USES; t++)
 		used += t == BS_USE_TABLE ? 0 : stat->used_pages[t];
 	zone->next_section = stat->spanned_pages >> SECTION_ORDER;

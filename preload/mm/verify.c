@@ -158,6 +158,9 @@ static uint64_t check_frame(struct walk *w, struct zone *zone, uint64_t pfn)
 		w->used[page->use] += 1UL << page->order;
 		w->lent_found[page->use == BS_USE_MMAP] += 1UL << page->order;
 		break;
+	case PK_PCP:
+		w->used[BS_USE_PCP]++;
+		break;
 	case PK_LOST:
 		w->used[BS_USE_TABLE] += 1UL << page->order;
 		break;
@@ -210,6 +213,53 @@ static void compare_zone(struct walk *w, const struct zone *zone)
 		     (unsigned long)(s->free_pages + used));
 }
 
+static void check_pcp_list(struct walk *w, const struct zone *zone,
+			   unsigned int slot, unsigned int type)
+{
+	const struct per_cpu_pages *pcp = &zone->pcp[slot];
+	const uint32_t *list = pcp->pfn[type];
+	unsigned int i, j;
+
+	for (i = 0; i < pcp->count[type]; i++) {
+		const struct page *page = pfn_to_page(list[i]);
+
+		if (page_kind(page) != PK_PCP || page->migratetype != type)
+			fail(w,
+			     "I15: %s: frame %x in a per-CPU list is not so marked",
+			     zone->name, list[i]);
+		for (j = 0; j < i; j++)
+			if (list[j] == list[i])
+				fail(w,
+				     "I15: %s: frame %x twice in a per-CPU list",
+				     zone->name, list[i]);
+	}
+}
+
+static void check_pcp(struct walk *w, const struct zone *zone)
+{
+	unsigned int slot, t;
+	uint64_t sum = 0;
+
+	for (slot = 0; slot < mm.nr_slots; slot++) {
+		uint64_t count = 0;
+
+		for (t = 0; t < MM_NR_TYPES; t++) {
+			count += zone->pcp[slot].count[t];
+			check_pcp_list(w, zone, slot, t);
+		}
+		if (count != zone->stat.pcp_count[slot])
+			fail(w,
+			     "I15: %s: CPU slot %u has %lu pages, counted %u",
+			     zone->name, slot, (unsigned long)count,
+			     zone->stat.pcp_count[slot]);
+		sum += count;
+	}
+	if (sum != zone->stat.used_pages[BS_USE_PCP])
+		fail(w, "I15: %s: %lu pages in per-CPU lists, counted %lu",
+		     zone->name, (unsigned long)sum,
+		     (unsigned long)zone->stat.used_pages[BS_USE_PCP]);
+}
+
 static void check_zone(struct walk *w, struct zone *zone)
 {
 	uint64_t pfn = zone->start_pfn, end = pfn + zone->stat.spanned_pages;
@@ -238,6 +288,7 @@ static void check_zone(struct walk *w, struct zone *zone)
 			     (unsigned long)stop);
 	}
 	compare_zone(w, zone);
+	check_pcp(w, zone);
 }
 
 /* ---- caches ---------------------------------------------------------------------- */

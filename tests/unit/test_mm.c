@@ -4,6 +4,7 @@
  * recorded mappings, fork, the handlers' reserve.
  */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
+#include "preload/mm/pcp.h"
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
 #include "tests/unit/mm_model.h"
@@ -92,7 +94,7 @@ static void two_fixed_zones_fail(struct mm_config *c)
 
 /* ---- buddy ------------------------------------------------------------------- */
 
-static void alloc_pages_order0_splits_down_and_merges_back(void **state)
+static void alloc_pages_order1_splits_down_and_merges_back(void **state)
 {
 	uint64_t before[MAX_ORDER], free_pages;
 	struct page *page;
@@ -104,14 +106,147 @@ static void alloc_pages_order0_splits_down_and_merges_back(void **state)
 		before[o] = free_blocks(0, o);
 	free_pages = stat_of(0)->free_pages;
 	/* Cuts the lowest block that is large enough, whatever its order. */
-	page = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0, BS_USE_LARGE);
+	page = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 1, BS_USE_LARGE);
 	assert_non_null(page);
-	assert_int_equal(stat_of(0)->free_pages, free_pages - 1);
+	assert_int_equal(stat_of(0)->free_pages, free_pages - 2);
 	assert_mm_holds();
-	free_page_range(page_to_pfn(page), 1, BS_USE_LARGE, true);
+	free_page_range(page_to_pfn(page), 2, BS_USE_LARGE, true);
 	for (o = 0; o < MAX_ORDER; o++)
 		assert_int_equal(free_blocks(0, o), before[o]);
 	assert_mm_holds();
+}
+
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)sched_getcpu(), &set);
+	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+/* A 64 MiB zone: batch 3, high 18 (zone_batchsize() of 2.6.29). */
+static void pcp_lists_serve_single_pages(void **state)
+{
+	struct page *page[40];
+	uint64_t top_blocks;
+	unsigned int i, slot;
+
+	(void)state;
+	start(NULL);
+	top_blocks = free_blocks(0, SECTION_ORDER);
+	assert_int_equal(stat_of(0)->pcp_batch, 3);
+	assert_int_equal(stat_of(0)->pcp_high, 18);
+	stay_on_this_cpu();
+	slot = sys_getcpu() % mm.nr_slots;
+	pcp_drain(&mm.zone[0]);
+	page[0] = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0, BS_USE_LARGE);
+	assert_int_equal(stat_of(0)->pcp_count[slot], 2);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_PCP], 2);
+	assert_mm_holds();
+	for (i = 1; i < ARRAY_SIZE(page); i++) {
+		page[i] = alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0,
+				      BS_USE_LARGE);
+		assert_ptr_equal(page[i], page[0] + i); /* lowest first */
+	}
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		free_page_range(page_to_pfn(page[i]), 1, BS_USE_LARGE, false);
+		assert_true(stat_of(0)->pcp_count[slot] <= 18);
+	}
+	assert_mm_holds();
+	/* the newest first */
+	assert_ptr_equal(alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0,
+				     BS_USE_LARGE),
+			 page[ARRAY_SIZE(page) - 1]);
+	free_page_range(page_to_pfn(page[ARRAY_SIZE(page) - 1]), 1,
+			BS_USE_LARGE, false);
+	mm_trim();
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_PCP], 0);
+	assert_int_equal(free_blocks(0, SECTION_ORDER), top_blocks);
+	assert_mm_holds();
+}
+
+static void zone_of_1g(struct mm_config *c)
+{
+	c->zone[0].pages = (1UL << 30) >> PAGE_SHIFT;
+}
+
+static void zone_of_4m(struct mm_config *c)
+{
+	c->zone[0].pages = (4UL << 20) >> PAGE_SHIFT;
+}
+
+static void pcp_marks_follow_the_zone(void **state)
+{
+	(void)state;
+	start(zone_of_1g);
+	assert_int_equal(stat_of(0)->pcp_batch, 31);
+	assert_int_equal(stat_of(0)->pcp_high, 186);
+	mm_destroy();
+	start(zone_of_4m);
+	assert_int_equal(stat_of(0)->pcp_batch, 1);
+	assert_int_equal(stat_of(0)->pcp_high, 0);
+}
+
+/* Pages that lie in the lists are had before a request fails. */
+static void pcp_lists_drain_before_failure(void **state)
+{
+	uint64_t n = 0, pfn = 0, i;
+	struct page *page;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	/* all of DMA, page by page; then every page is given back */
+	while ((page = alloc_pages(GFP_DMA | GFP_ATOMIC, 0, BS_USE_LARGE))) {
+		n++;
+		pfn = page_to_pfn(page);
+	}
+	for (i = 0; i < 8; i++)
+		free_page_range(pfn - i, 1, BS_USE_LARGE, false);
+	assert_true(n > 3000);
+	assert_non_null(alloc_pages(GFP_DMA | GFP_ATOMIC, 0, BS_USE_LARGE));
+	assert_mm_holds();
+}
+
+static void split_page_frees_each_page_alone(void **state)
+{
+	struct page *page;
+	uint64_t free_pages;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	free_pages = stat_of(0)->free_pages;
+	page = alloc_pages(GFP_KERNEL, 4, BS_USE_LARGE);
+	split_page(page, 4);
+	assert_mm_holds();
+	for (i = 0; i < 16; i += 2)
+		release(pfn_to_virt(page_to_pfn(page + i)));
+	assert_mm_holds();
+	for (i = 1; i < 16; i += 2)
+		release(pfn_to_virt(page_to_pfn(page + i)));
+	mm_trim();
+	assert_int_equal(stat_of(0)->free_pages, free_pages);
+	assert_mm_holds();
+}
+
+static void alloc_pages_exact_keeps_what_it_needs(void **state)
+{
+	uint64_t free_pages;
+	void *p;
+
+	(void)state;
+	start(NULL);
+	free_pages = stat_of(0)->free_pages;
+	p = alloc_pages_exact(5 * PAGE_SIZE + 1, __GFP_ZERO);
+	assert_non_null(p);
+	assert_int_equal((uintptr_t)p % (8 * PAGE_SIZE), 0);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_LARGE], 6);
+	assert_mm_holds();
+	release(p);
+	mm_trim();
+	assert_int_equal(stat_of(0)->free_pages, free_pages);
+	assert_null(alloc_pages_exact(LARGE_MAX + 1, GFP_KERNEL));
 }
 
 static void alloc_pages_each_order_is_naturally_aligned(void **state)
@@ -869,7 +1004,12 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(alloc_pages_order0_splits_down_and_merges_back),
+		TEST(alloc_pages_order1_splits_down_and_merges_back),
+		TEST(pcp_lists_serve_single_pages),
+		TEST(pcp_marks_follow_the_zone),
+		TEST(pcp_lists_drain_before_failure),
+		TEST(split_page_frees_each_page_alone),
+		TEST(alloc_pages_exact_keeps_what_it_needs),
 		TEST(alloc_pages_each_order_is_naturally_aligned),
 		TEST(alloc_pages_takes_lowest_block_first),
 		TEST(free_page_range_odd_range_frees_each_page_once),

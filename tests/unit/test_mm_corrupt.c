@@ -263,6 +263,43 @@ static void c18_block_type_changed(struct scene *s)
 	mm.zone[0].block_type[0] ^= 3;
 }
 
+/* A CPU's list with two pages at least. */
+static struct per_cpu_pages *pcp_list(unsigned int *slot)
+{
+	struct zone *zone = &mm.zone[0];
+	uint64_t pfn[2];
+	unsigned int i;
+
+	for (i = 0; i < 2; i++)
+		pfn[i] = page_to_pfn(alloc_pages(GFP_KERNEL | __GFP_MOVABLE, 0,
+						 BS_USE_LARGE));
+	for (i = 0; i < 2; i++)
+		free_page_range(pfn[i], 1, BS_USE_LARGE, false);
+	for (*slot = 0; *slot < mm.nr_slots; ++*slot)
+		if (zone->pcp[*slot].count[BS_MIGRATE_MOVABLE] > 1)
+			return &zone->pcp[*slot];
+	fail_msg("no page in any per-CPU list");
+	return NULL;
+}
+
+static void c19_page_twice_in_pcp_list(struct scene *s)
+{
+	unsigned int slot;
+	struct per_cpu_pages *pcp = pcp_list(&slot);
+
+	(void)s;
+	pcp->pfn[BS_MIGRATE_MOVABLE][0] = pcp->pfn[BS_MIGRATE_MOVABLE][1];
+}
+
+static void c20_pcp_count_off_by_one(struct scene *s)
+{
+	unsigned int slot;
+
+	(void)s;
+	pcp_list(&slot);
+	mm.zone[0].stat.pcp_count[slot]++;
+}
+
 /* What the walker must say, in the order of the numbers. */
 static const struct {
 	void (*corrupt)(struct scene *s);
@@ -286,6 +323,8 @@ static const struct {
 	{ c16_tag_on_free_object, "I13" },
 	{ c17_frame_nowhere, "I1" },
 	{ c18_block_type_changed, "I14" },
+	{ c19_page_twice_in_pcp_list, "I15" },
+	{ c20_pcp_count_off_by_one, "I15" },
 };
 
 static void mm_verify_corrupted_fails(void **state)

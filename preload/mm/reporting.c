@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reporting.c - free page reporting: free memory goes back to the system.
+ *
+ * Owns:   when, and which blocks; which sections of an elastic zone go.
+ * Layer:  mm, above buddy and pcp.
+ * Locks:  every function needs the zone lock.
+ * Source: Linux mm/page_reporting.c (the name and the idea).
+ */
+#include <sys/mman.h>
+
+#include "preload/mm/bitset.h"
+#include "preload/mm/buddy.h"
+#include "preload/mm/memblock.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/pcp.h"
+
+/* Per-CPU lists go back now and then, as the kernel does with idle ones. */
+#define DRAIN_NS 3000000000ULL
+/* Smallest free block that is given back by decay: 64 KiB. */
+#define REPORT_MIN_ORDER 4
+/* Dirty free memory beyond this waits for an eighth of the decay time only. */
+#define REPORT_NOW_PAGES ((8UL << 20) >> PAGE_SHIFT)
+
+/*
+ * Reported blocks are zero only after the kernel said so: on locked memory
+ * MADV_DONTNEED fails and the content stays.
+ */
+static bool report_block(struct zone *zone, uint64_t pfn, unsigned int order)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	mm_count(BS_VMSTAT_REAL_MADVISE_CALLS, 1);
+	if (section_mapped(pfn >> SECTION_ORDER) &&
+	    sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order, MADV_DONTNEED))
+		return false;
+	page->flags |= PG_ZERO;
+	zone->dirty_free_pages -= 1UL << order;
+	zone->stat.reported_pages += 1UL << order;
+	return true;
+}
+
+uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
+{
+	int min_order = decay_ns ? REPORT_MIN_ORDER : 0;
+	uint64_t done = 0, i;
+	unsigned int t;
+	int o;
+
+	zone->last_report_ns = now_ns;
+	if (!decay_ns || now_ns - zone->last_drain_ns > DRAIN_NS) {
+		zone->last_drain_ns = now_ns;
+		pcp_drain(zone);
+	}
+	for (o = MAX_ORDER - 1; o >= min_order; o--) {
+		for (t = 0; t < MM_NR_TYPES; t++) {
+			const struct bitset *list =
+				buddy_list(zone, (unsigned int)o, t);
+
+			if (!zone->dirty_free_pages)
+				goto out;
+			for (i = bitset_first(list); i != BITSET_NONE;
+			     i = bitset_next(list, i + 1)) {
+				uint64_t pfn = zone->start_pfn + (i << o);
+				const struct page *page = pfn_to_page(pfn);
+
+				if ((page->flags & PG_ZERO) ||
+				    page->freed_ns + decay_ns > now_ns)
+					continue;
+				if (report_block(zone, pfn, (unsigned int)o))
+					done += 1UL << o;
+			}
+		}
+	}
+out:
+	if (zone->elastic)
+		zone_shrink(zone, false);
+	return done;
+}
+
+/*
+ * Hot-remove from the top: sections beyond the initial size that are one free,
+ * known-zero block, as long as an eighth of the zone stays free.
+ */
+void zone_shrink(struct zone *zone, bool all)
+{
+	struct bs_abi_zone *stat = &zone->stat;
+	unsigned int t;
+
+	for (t = 0; t < MM_NR_TYPES; t++) {
+		struct bitset *list = buddy_list(zone, MAX_ORDER - 1, t);
+
+		while (stat->managed_pages >=
+		       zone->initial_pages + SECTION_PAGES) {
+			uint64_t nr = bitset_last(list), pfn;
+			uint64_t keep = all ? 0 : stat->managed_pages / 8;
+
+			if (nr == BITSET_NONE ||
+			    stat->free_pages < SECTION_PAGES + keep +
+						       stat->wmark_high_pages)
+				break;
+			pfn = zone->start_pfn + nr * SECTION_PAGES;
+			if (!(pfn_to_page(pfn)->flags & PG_ZERO))
+				break;
+			buddy_del(zone, pfn);
+			zone_hot_remove(zone, pfn);
+		}
+	}
+}
+
+/* A scan of the free lists pays only now and then, however much is freed. */
+void zone_report_if_due(struct zone *zone, uint64_t now_ns)
+{
+	uint64_t decay_ns = mm.config.decay_ns;
+	uint64_t since_ns = now_ns - zone->last_report_ns;
+
+	if (since_ns > decay_ns / 4)
+		zone_report(zone, now_ns, decay_ns);
+	else if (zone->dirty_free_pages > REPORT_NOW_PAGES &&
+		 since_ns > decay_ns / 16)
+		zone_report(zone, now_ns, decay_ns / 8);
+}
