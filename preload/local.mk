@@ -11,6 +11,7 @@ libmm_la_SOURCES = \
 	preload/mm/bitset.h \
 	preload/mm/buddy.c \
 	preload/mm/buddy.h \
+	preload/mm/dma.c \
 	preload/mm/kmalloc.c \
 	preload/mm/kmalloc.h \
 	preload/mm/lend.c \

@@ -46,6 +46,8 @@ static const struct option {
 	  "memory zones, lowest first, sizes in multiples of 4M; + grows" },
 	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
+	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
+	  "dma_alloc_coherent: free the tail page by page, or keep all 2^n" },
 	{ "oom", OPT_CHOICE, FIELD(mm.oom_fail), "grow", "grow|fail",
 	  "when fixed zones are full: add memory, or return NULL" },
 	{ "mmap", OPT_CHOICE, FIELD(mm.mmap_charge), "charge", "record|charge",

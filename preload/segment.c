@@ -599,6 +599,7 @@ static void set_pointers(bool published)
 	pub->pagemap = section(BS_SEC_PAGEMAP);
 	pub->events = section(BS_SEC_EVENTS);
 	pub->vmstat = section(BS_SEC_VMSTAT);
+	pub->devices = section(BS_SEC_DEVICES);
 	pub->claim = segment_claim;
 	pub->header = h;
 }

@@ -35,7 +35,7 @@
 #define SEGMENT_NR_SITES   (1U << 16)
 #define SEGMENT_NR_MODULES 1024U
 #define SEGMENT_NR_EVENTS  1024U
-#define SEGMENT_NR_DEVICES 32U
+#define SEGMENT_NR_DEVICES MM_MAX_DEVICES
 #define SEGMENT_NR_OWNERS  16384U
 #define SEGMENT_MAX_PFNS   (1U << 24) /* page map: one byte each */
 

@@ -9,12 +9,17 @@ RUN_TESTS =
 
 # The engine, without any exported malloc.
 MM_TESTS = \
+	tests/unit/test_dma \
 	tests/unit/test_mm \
 	tests/unit/test_mm_corrupt \
 	tests/unit/test_mm_random
 UNIT_TESTS += $(MM_TESTS)
 MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 MM_TEST_LIBS = libmm.la $(CMOCKA_LIBS) -lpthread
+tests_unit_test_dma_SOURCES = tests/unit/test_dma.c tests/unit/mm_pub.h \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_dma_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_dma_LDADD = $(MM_TEST_LIBS)
 tests_unit_test_mm_SOURCES = tests/unit/test_mm.c \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_mm_CFLAGS = $(MM_TEST_CFLAGS)

@@ -94,6 +94,8 @@ static int large_free(struct page *page)
 	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TRANSIT, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EALREADY;
+	if (page->use == BS_USE_DMA)
+		dma_freed(page);
 	free_page_range(page_to_pfn(page), page->nr_pages,
 			(enum bs_use)page->use, false);
 	return 0;

@@ -11,4 +11,8 @@ int kmalloc_init(void);
 int atomic_lookup(const void *p, struct mm_block *b);
 int atomic_unmap(void *p);
 
+/* dma.c: a large block with use DMA is about to be given back. */
+void dma_freed(const struct page *page);
+void devices_publish(void);
+
 #endif

@@ -277,6 +277,7 @@ static void for_each_zone_lock(void (*fn)(struct sys_lock *l))
 	fn(&mm.meta_lock);
 	for (i = 0; i < mm.nr_zones; i++)
 		fn(&mm.zone[i].lock);
+	fn(&mm.device_lock);
 	fn(&mm.map_lock);
 	fn(&mm.event_lock);
 }
@@ -343,6 +344,7 @@ unsigned int mm_raw_child(void)
 	}
 	mm.vm_lock.word = mm.chain_lock.word = 0;
 	mm.map_lock.word = mm.event_lock.word = mm.array_lock.word = 0;
+	mm.device_lock.word = 0;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
 	for (i = 0; i < mm.nr_zones; i++) {
@@ -389,6 +391,7 @@ void mm_publish_all(void)
 	list_for_each(pos, &mm.cache_chain)
 		cache_publish(list_entry(pos, struct kmem_cache, next));
 	mm.wipe->pub.header->section[BS_SEC_CACHES].count = mm.nr_caches;
+	devices_publish();
 	forget_publication();
 	vm_walk(publish_area, NULL);
 	for (i = 0; i < BS_NR_VMSTAT; i++)

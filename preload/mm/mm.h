@@ -86,6 +86,7 @@
  *   cpu lock     one array_cache (never two)
  *   list lock    one cache's kmem_list3
  *   zone lock    one zone: free lists, counters, struct page of its free blocks
+ *   device lock  names and counters of devices
  * struct page of a used block belongs to its owner.
  * No lock is held while the program's code or an unwinder runs.
  *
@@ -120,6 +121,7 @@
 #define KMALLOC_NR	 16	/* 16 32 64 96 128 192 256 ... 131072 */
 #define LARGE_MAX	 SECTION_BYTES
 #define VM_GUARD_BYTES	 PAGE_SIZE
+#define MM_MAX_DEVICES	 32U
 
 typedef uint32_t gfp_t;
 #define GFP_KERNEL	  0x00U
@@ -148,6 +150,7 @@ struct mm_config {
 	struct mm_zone_config zone[MAX_NR_ZONES]; /* lowest first */
 	unsigned int nr_zones;
 	bool large_whole;	 /* large=whole: keep the 2^n block */
+	bool dma_whole;		 /* dma=whole: the same for devices */
 	bool oom_fail;		 /* oom=fail: fixed zones do not grow */
 	bool mmap_charge;	 /* mmap=charge (default) or record */
 	bool tags;		 /* keep a tag per object (tracing) */
@@ -384,6 +387,7 @@ struct mm_pub {
 	uint8_t *pagemap;
 	struct bs_abi_event *events;
 	uint64_t *vmstat;
+	struct bs_abi_device *devices;
 	bool (*claim)(const void *p, size_t len);
 };
 
@@ -471,6 +475,10 @@ struct mm {
 	struct bitset area_slot_free;
 	uint64_t area_slot_mem[MM_AREA_SLOT_WORDS];
 	struct mm_atomic atomic;
+	struct sys_lock device_lock;
+	unsigned int nr_devices;
+	/* Canonical, published by copy; a device keeps its place for ever. */
+	struct bs_abi_device device[MM_MAX_DEVICES];
 	bool sandboxed; /* a seccomp filter is on: no unusual system call */
 	struct sys_lock event_lock;
 	uint64_t nr_events;
@@ -642,6 +650,32 @@ void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 void trim_pages(struct page *head, uint64_t keep_pages, bool zero);
 /* Memory for the library's own tables, page-rounded, zeroed. */
 void *mm_table_alloc(size_t bytes);
+
+/* ---- devices ----------------------------------------------------------------------------- */
+
+/* What a device calls the address: pfn << PAGE_SHIFT. */
+typedef uint64_t dma_addr_t;
+
+/*
+ * The device of that name (31 bytes count), made at its first use; the 32nd and all
+ * later ones share a place.
+ */
+unsigned int dma_device(const char *name);
+/*
+ * Contiguous pages, at most LARGE_MAX bytes, from the lowest zone unless gfp names
+ * another; given back by mm_free().  NULL: none, counted and reported as the
+ * device's; there is no fallback to vmalloc.
+ */
+void *dma_alloc(unsigned int device, size_t size, gfp_t gfp);
+/* The same, zeroed, with the device's address. */
+void *dma_alloc_coherent(unsigned int device, size_t size, dma_addr_t *handle,
+			 gfp_t gfp);
+/* As mm_lookup(), and -EINVAL when it is not what this device was given. */
+int dma_lookup(unsigned int device, size_t size, const void *cpu_addr,
+	       dma_addr_t handle, struct mm_block *b);
+/* 0, or what dma_lookup() said (nothing done). */
+int dma_free_coherent(unsigned int device, size_t size, void *cpu_addr,
+		      dma_addr_t handle);
 
 /* ---- proof and counters --------------------------------------------------------------------- */
 

@@ -103,8 +103,7 @@ static unsigned int gfp_type(gfp_t gfp)
 	return gfp & __GFP_MOVABLE ? BS_MIGRATE_MOVABLE : BS_MIGRATE_UNMOVABLE;
 }
 
-/* The zone that is asked first. */
-static unsigned int gfp_zone(gfp_t gfp)
+unsigned int gfp_zone(gfp_t gfp)
 {
 	unsigned int nr = (gfp & __GFP_ZONE_MASK) / __GFP_ZONE(0);
 

@@ -10,6 +10,8 @@ int page_alloc_init(void);
 void page_alloc_destroy(void);
 
 struct zone *page_zone(uint64_t pfn);
+/* The zone that is asked first. */
+unsigned int gfp_zone(gfp_t gfp);
 unsigned int page_block_type(const struct zone *zone, uint64_t pfn);
 bool zone_watermark_ok(const struct zone *zone, unsigned int order,
 		       uint64_t mark, unsigned int class_nr, gfp_t gfp);

@@ -175,6 +175,7 @@ enum sys_lock_rank {
 	SYS_RANK_SITE,	      /* one site record */
 	SYS_RANK_META,	      /* engine's descriptor memory */
 	SYS_RANK_ZONE,	      /* zone */
+	SYS_RANK_DEVICE,      /* devices' counters */
 	SYS_RANK_EVENT,	      /* event ring */
 	SYS_NR_RANKS
 };
