@@ -15,12 +15,11 @@
  */
 #include "daemon/daemon.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "shared/fragindex.h"
+#include "shared/event.h"
 #include "shared/sitereport.h"
 
 #define EVENTS_A_JOB	  256U
@@ -121,42 +120,61 @@ struct event_job {
 	char *stacks[EVENTS_A_JOB];
 };
 
-static const char *event_name(uint32_t type, char *text, size_t len)
+/* A zone at the event, on a logfmt line: sizes in pages. */
+static void put_zone(struct bs_buf *out, const struct bs_abi_event_zone *z,
+		     const char *name)
 {
-	static const struct {
-		uint32_t type;
-		const char *name;
-	} names[] = {
-#define X(name, nr, text) { nr, #name },
-		BS_EVENT_TABLE(X)
+	bs_buf_printf(out,
+		      "%s managed=%u free=%u min=%u low=%u high=%u reserve=%u",
+		      name, z->managed_pages, z->free_pages, z->wmark_min_pages,
+		      z->wmark_low_pages, z->wmark_high_pages,
+		      z->protection_pages);
+#define X(id, nr, key) bs_buf_printf(out, " " key "=%u", z->used_pages[nr]);
+	BS_USE_TABLE(X)
 #undef X
-	};
-	size_t at;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (names[i].type != type)
-			continue;
-		for (at = 0; names[i].name[at] && at + 1 < len; at++)
-			text[at] =
-				(char)tolower((unsigned char)names[i].name[at]);
-		text[at] = '\0';
-		return text;
-	}
-	snprintf(text, len, "event_%u", type);
-	return text;
+	bs_buf_puts(out, " blocks=");
+	for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
+		bs_buf_printf(out, "%s%u", o ? "," : "", z->nr_free[o]);
 }
 
-static const char *event_text(uint32_t type)
+static void line_zones(struct bs_log *log, const struct bs_snapshot *s,
+		       const struct bs_abi_event *e)
 {
-	switch (type) {
-#define X(name, nr, text)                                                      \
-	case nr:                                                               \
-		return text;
-		BS_EVENT_TABLE(X)
-#undef X
-	default:
-		return "unknown event";
+	struct bs_buf text = BS_BUF_INIT;
+	struct bs_json *json = bs_line_json(log);
+
+	if (json) {
+		bs_event_zones_json(json, "zones", s, e);
+		return;
 	}
+	for (uint32_t i = 0; i < e->nr_zones; i++) {
+		bs_buf_puts(&text, i ? "; " : "");
+		put_zone(&text, &e->zones[i],
+			 i < bs_snapshot_nr_zones(s)
+				 ? bs_snapshot_zone(s, i)->name
+				 : "?");
+	}
+	bs_line_str(log, "zones", bs_buf_str(&text));
+	bs_buf_free(&text);
+}
+
+static void line_cause(struct bs_log *log, const struct bs_abi_event *e)
+{
+	struct bs_failure_cause c = bs_failure_cause(e);
+
+	if (c.cause == BS_CAUSE_UNKNOWN)
+		return;
+	bs_line_str(log, "cause", bs_cause_name(c.cause));
+	if (e->type != BS_EVENT_VMALLOC_FAILED)
+		bs_line_double(log, "fragmentation_index", c.index / 1000.0, 3);
+}
+
+static void line_addr(struct bs_log *log, uint64_t addr)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)addr);
+	bs_line_str(log, "addr", text);
 }
 
 static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
@@ -165,40 +183,44 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 	struct bs_log *log = t->daemon->log;
 	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
 	const struct bs_abi_event_zone *zone = bs_event_zone(e);
+	struct bs_buf gfp = BS_BUF_INIT;
+	char key[BS_EVENT_KEY_MAX];
 	uint64_t n[BS_NR_ORDERS];
-	char name[32];
 
-	for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
-		n[o] = zone ? zone->nr_free[o] : 0;
-	bs_line_begin(log, event_name(e->type, name, sizeof(name)),
-		      t->target.pid);
+	bs_gfp_text(&gfp, e->gfp);
+	bs_line_begin(log, bs_event_key(e->type, key), t->target.pid);
 	bs_line_str(log, "comm", t->target.comm);
 	bs_once_id(t, 'e', e->number);
-	bs_line_str(log, "text", event_text(e->type));
+	bs_line_str(log, "text", bs_event_text(e->type));
 	bs_line_double(
 		log, "at_s",
 		((double)e->time_ns - (double)t->history.created_ns) / 1e9, 3);
 	bs_line_u64(log, "tid", e->tid);
 	if (e->zone < bs_snapshot_nr_zones(s))
 		bs_line_str(log, "zone", bs_snapshot_zone(s, e->zone)->name);
+	if (e->name[0])
+		bs_line_str(log, "name", e->name);
 	bs_line_u64(log, "order", e->order);
 	bs_line_u64(log, "gfp", e->gfp);
+	bs_line_str(log, "gfp_flags", bs_buf_str(&gfp));
 	bs_line_u64(log, "bytes", e->bytes);
-	if (e->addr) {
-		char addr[24];
-
-		snprintf(addr, sizeof(addr), "0x%llx",
-			 (unsigned long long)e->addr);
-		bs_line_str(log, "addr", addr);
-	}
+	if (e->addr)
+		line_addr(log, e->addr);
 	if (zone) {
+		bs_event_free_blocks(zone, n);
 		bs_line_u64(log, "free_pages", zone->free_pages);
 		bs_line_u64s(log, "free", n, BS_NR_ORDERS);
 	}
+	line_cause(log, e);
+	if (e->suppressed)
+		bs_line_u64(log, "suppressed", e->suppressed);
 	bs_line_u64(log, "site", e->site);
 	if (stack)
 		bs_line_str(log, "stack", stack);
+	if (e->nr_zones)
+		line_zones(log, s, e);
 	bs_line_end(log);
+	bs_buf_free(&gfp);
 }
 
 static void event_run(struct bs_job *job, struct bs_symbolizer *sym)

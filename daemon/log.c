@@ -514,6 +514,11 @@ void bs_line_millis(struct bs_log *log, const char *key, const int *values,
 	bs_json_array_end(&log->json);
 }
 
+struct bs_json *bs_line_json(struct bs_log *log)
+{
+	return log->format == BS_LOG_JSON ? &log->json : NULL;
+}
+
 void bs_line_end(struct bs_log *log)
 {
 	const char *line;

@@ -55,6 +55,8 @@ void bs_line_u64s(struct bs_log *log, const char *key, const uint64_t *values,
 /* Each value divided by 1000, three decimals: the kernel's index form. */
 void bs_line_millis(struct bs_log *log, const char *key, const int *values,
 		    size_t nr);
+/* For a value with a shape of its own: the writer; NULL where it is logfmt. */
+struct bs_json *bs_line_json(struct bs_log *log);
 void bs_line_end(struct bs_log *log);
 void bs_log_flush(struct bs_log *log);
 

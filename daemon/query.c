@@ -208,22 +208,18 @@ static void load_history(struct bs_query_work *w, const struct bs_snapshot *s)
 static int prepare_view(struct bs_query *q, struct bs_tracked *t,
 			struct bs_buf *err)
 {
-	const char *format = bs_wire_option(&q->req, "format");
+	struct bs_query_work *w = q->work;
 
 	(void)t;
-	q->work->view = bs_view_find(q->req.command);
-	if (!q->work->view) {
-		bs_buf_puts(err, "no such view");
-		return BS_EXIT_USAGE;
+	w->view = bs_view_find(q->req.command);
+	for (const struct bs_view_option *o = bs_view_options; o->name; o++) {
+		const char *value = bs_wire_option(&q->req, o->name);
+
+		if (value && !bs_view_set_option(&w->view, &w->render, o->name,
+						 value, err))
+			return BS_EXIT_USAGE;
 	}
-	if (!format || !strcmp(format, "modern"))
-		return BS_EXIT_OK;
-	if (!strcmp(format, "2.6.29")) {
-		q->work->render.format = BS_FORMAT_2_6_29;
-		return BS_EXIT_OK;
-	}
-	bs_buf_puts(err, "--format: modern or 2.6.29");
-	return BS_EXIT_USAGE;
+	return BS_EXIT_OK;
 }
 
 static int run_view(struct bs_query *q, struct bs_symbolizer *sym,
@@ -231,17 +227,21 @@ static int run_view(struct bs_query *q, struct bs_symbolizer *sym,
 {
 	struct bs_query_work *w = q->work;
 	struct bs_snapshot *s = read_target(w, w->view->sections, err);
+	int code = BS_EXIT_OK;
 
 	if (!s)
 		return BS_EXIT_FAILED;
-	w->render.caller = bs_symbolizer_caller;
-	w->render.caller_arg = sym;
-	if (q->req.json)
+	bs_render_use_symbols(&w->render, sym);
+	if (w->view->known && !w->view->known(s)) {
+		bs_buf_puts(err, w->view->unknown);
+		code = BS_EXIT_FAILED;
+	} else if (q->req.json) {
 		w->view->json(body, s, &w->render);
-	else
+	} else {
 		w->view->text(body, s, &w->render);
+	}
 	bs_snapshot_free(s);
-	return BS_EXIT_OK;
+	return code;
 }
 
 /* ---- sites and leaks --------------------------------------------------------------------- */
@@ -531,20 +531,24 @@ static int run_summary(struct bs_query *q, struct bs_symbolizer *sym,
 /* ---- the table ----------------------------------------------------------------------------- */
 
 #define TARGET "[PID|NAME]"
-#define VIEW(name, help)                                                       \
+#define VIEW(name, options, help)                                              \
 	{                                                                      \
-		name, TARGET " [--format=2.6.29]", help, true, prepare_view,   \
-			run_view                                               \
+		name, TARGET options " [--format=2.6.29]", help, true,         \
+			prepare_view, run_view                                 \
 	}
 
 static const struct command commands[] = {
 	{ "ps", "", "programs that run or ran", false, prepare_ps, run_ps },
-	VIEW("buddyinfo", "free blocks per order"),
-	VIEW("pagetypeinfo", "free blocks per migrate type"),
-	VIEW("zoneinfo", "zones: pages, watermarks, counters"),
-	VIEW("slabinfo", "kmem_caches"),
-	VIEW("vmallocinfo", "large allocations and mappings"),
-	VIEW("extfrag", "fragmentation index per order"),
+	VIEW("buddyinfo", "", "free blocks per order"),
+	VIEW("pagetypeinfo", "", "free blocks per migrate type"),
+	VIEW("zoneinfo", "", "zones: pages, watermarks, counters"),
+	VIEW("vmstat", "", "all counters"),
+	VIEW("slabinfo", " [--statistics]", "kmem_caches"),
+	VIEW("slab_allocators", "", "live objects by cache and caller"),
+	VIEW("vmallocinfo", " [--paths]", "large allocations and mappings"),
+	VIEW("devices", "", "DMA memory of each device, carve-outs"),
+	VIEW("extfrag", " [--unusable]", "fragmentation index per order"),
+	VIEW("failures", " [--all]", "requests that failed, and why"),
 	{ "sites", TARGET " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N]",
 	  "call sites", true, prepare_sites, run_sites },
 	{ "leaks", TARGET " [--all] [--limit=N] [--site=N]",
@@ -572,10 +576,10 @@ static int prepare_help(struct bs_query *q, struct bs_tracked *t,
 	}
 	for (const struct command *c = commands; c->name; c++) {
 		if (!q->req.json) {
-			bs_buf_printf(&q->reply, "%-13s %s\n", c->name,
+			bs_buf_printf(&q->reply, "%-15s %s\n", c->name,
 				      c->help);
 			if (*c->synopsis)
-				bs_buf_printf(&q->reply, "              %s\n",
+				bs_buf_printf(&q->reply, "                %s\n",
 					      c->synopsis);
 			continue;
 		}

@@ -268,7 +268,8 @@ struct bs_abi_cache {
 	uint32_t debug;	       /* BS_DEBUG_* */
 	uint32_t slot;	       /* its own index in the section */
 	uint32_t reserved0;
-	uint64_t reserved[2];
+	uint64_t list_allocs; /* objects ever taken from its slabs */
+	uint64_t reserved;
 };
 static_assert(offsetof(struct bs_abi_cache, active_objs) == 72, "ABI");
 static_assert(offsetof(struct bs_abi_cache, max_freeable) == 192, "ABI");
@@ -407,6 +408,30 @@ struct bs_abi_owner {
 	uint64_t live_objs;
 };
 static_assert(sizeof(struct bs_abi_owner) == 16, "ABI");
+
+/*
+ * bs_abi_event.gfp: what a request allowed, with the names that reports show.
+ * A request without BS_GFP_DMA or both bits of GFP_ATOMIC is GFP_KERNEL, which
+ * is 0.  Bits 16 to 19 hold 1 + the zone asked for first.
+ */
+#define BS_GFP_TABLE(X)                                                        \
+	X(DMA, 0x1U, "GFP_DMA")                                                \
+	X(HIGH, 0x20U, "GFP_HIGH")                                             \
+	X(NOWAIT, 0x40U, "__GFP_NOWAIT")                                       \
+	X(ZERO, 0x100U, "__GFP_ZERO")                                          \
+	X(NOWARN, 0x200U, "__GFP_NOWARN")                                      \
+	X(MOVABLE, 0x400U, "__GFP_MOVABLE")                                    \
+	X(LENT, 0x800U, "__GFP_LENT")                                          \
+	X(NORETRY, 0x1000U, "__GFP_NORETRY")                                   \
+	X(RECLAIMABLE, 0x2000U, "__GFP_RECLAIMABLE")
+enum bs_gfp {
+#define X(id, bits, text) BS_GFP_##id = (bits),
+	BS_GFP_TABLE(X)
+#undef X
+};
+#define BS_GFP_ATOMIC	  0x60U
+#define BS_GFP_ZONE_SHIFT 16U
+#define BS_GFP_ZONE_MASK  0xf0000U
 
 /* bs_abi_event.type */
 #define BS_EVENT_TABLE(X)                                                      \

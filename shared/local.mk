@@ -6,13 +6,19 @@ noinst_LTLIBRARIES += libshared.la
 
 libshared_la_SOURCES = \
 	shared/abi.h \
+	shared/event.c \
+	shared/event.h \
+	shared/failure.c \
 	shared/fragindex.c \
 	shared/fragindex.h \
 	shared/json.c \
 	shared/json.h \
-	shared/render-json.c \
-	shared/render-json.h \
+	shared/render-area.c \
+	shared/render-priv.h \
 	shared/render-ps.c \
+	shared/render-slab.c \
+	shared/render-zone.c \
+	shared/render-zoneinfo.c \
 	shared/render.c \
 	shared/render.h \
 	shared/sitereport.c \

@@ -3,8 +3,9 @@
  * render.h - a snapshot as the kernel's files and as JSON.
  *
  * Owns:   the text formats of /proc/buddyinfo, pagetypeinfo, zoneinfo,
- *         slabinfo, vmallocinfo and debugfs extfrag, byte for byte, and their
- *         JSON forms; the table of running programs (ps).
+ *         slabinfo, slab_allocators, vmallocinfo and debugfs extfrag, byte for
+ *         byte, and their JSON forms; the views that the kernel has no file for
+ *         (vmstat, devices, failures); the table of running programs (ps).
  * Layer:  shared; used alike by the command (live segments, saved ones) and the
  *         daemon.
  * Locks:  none.
@@ -22,6 +23,7 @@
 
 #include "shared/json.h"
 #include "shared/snapshot.h"
+#include "shared/symbols.h"
 #include "shared/target.h"
 
 enum bs_kernel_format {
@@ -41,6 +43,10 @@ struct bs_render_options {
 	enum bs_kernel_format format;
 	bs_caller_fn *caller; /* may be NULL */
 	void *caller_arg;
+	struct bs_symbolizer *symbolizer; /* of backtraces; may be NULL */
+	bool statistics; /* slabinfo as a kernel with statistics has it */
+	bool paths;	 /* vmallocinfo: file, device or carve-out, too */
+	bool all;	 /* failures: every event */
 };
 
 /* One view of a target. */
@@ -53,12 +59,38 @@ struct bs_view {
 	/* One line of JSON, with its newline. */
 	void (*json)(struct bs_buf *out, const struct bs_snapshot *s,
 		     const struct bs_render_options *opt);
+	/* Does the segment have what the view shows?  NULL: always. */
+	bool (*known)(const struct bs_snapshot *s);
+	const char *unknown; /* what to say if not */
 };
 
 /* All views, ended by a NULL name. */
 extern const struct bs_view bs_views[];
 /* NULL: no such view. */
 const struct bs_view *bs_view_find(const char *name);
+
+/* An option of views, beside --json. */
+struct bs_view_option {
+	const char *name;
+	const char *view; /* the view that it belongs to; NULL: any */
+	bool has_value;
+};
+
+/* Ended by a NULL name. */
+extern const struct bs_view_option bs_view_options[];
+
+/*
+ * Applies the option `name` (one of bs_view_options[]); value is NULL or "" for
+ * one without.  False with one line in err when the view does not have it or the
+ * value is none of its values.
+ */
+bool bs_view_set_option(const struct bs_view **view,
+			struct bs_render_options *opt, const char *name,
+			const char *value, struct bs_buf *err);
+
+/* Symbols for the views that show callers; sym may be NULL. */
+void bs_render_use_symbols(struct bs_render_options *opt,
+			   struct bs_symbolizer *sym);
 
 /*
  * ps: every target with state, live bytes and trace mode.  Reads each segment;

@@ -447,6 +447,7 @@ static void fix_caches(struct section_copy *copy)
 		if (!caches[i].live)
 			continue;
 		caches[nr] = caches[i];
+		caches[nr].slot = (uint32_t)i;
 		clean_name(caches[nr].name, sizeof(caches[nr].name));
 		nr++;
 	}
@@ -565,6 +566,8 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 {
 	struct bs_abi_area *areas = s->copy[BS_SEC_AREAS].records;
 	struct bs_abi_site *sites = s->copy[BS_SEC_SITES].records;
+	struct bs_abi_owner *owners = s->copy[BS_SEC_OWNERS].records;
+	struct bs_abi_event *events = s->copy[BS_SEC_EVENTS].records;
 	uint64_t nr_sites = s->copy[BS_SEC_SITES].nr;
 	uint64_t nr_nodes = s->copy[BS_SEC_NODES].nr;
 	uint64_t i;
@@ -573,6 +576,14 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 		for (i = 0; i < s->copy[BS_SEC_AREAS].nr; i++)
 			if (areas[i].site >= nr_sites)
 				areas[i].site = 0;
+	if ((sections & BS_SNAP_OWNERS) && (sections & BS_SNAP_SITES))
+		for (i = 0; i < s->copy[BS_SEC_OWNERS].nr; i++)
+			if (owners[i].site >= nr_sites)
+				owners[i].site = 0;
+	if ((sections & BS_SNAP_EVENTS) && (sections & BS_SNAP_SITES))
+		for (i = 0; i < s->copy[BS_SEC_EVENTS].nr; i++)
+			if (events[i].site >= nr_sites)
+				events[i].site = 0;
 	if ((sections & BS_SNAP_SITES) && (sections & BS_SNAP_NODES))
 		for (i = 0; i < nr_sites; i++)
 			if (sites[i].node >= nr_nodes)
@@ -796,6 +807,24 @@ const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event)
 {
 	return event->zone < event->nr_zones ? &event->zones[event->zone]
 					     : NULL;
+}
+
+bool bs_snapshot_cache_in_slot(const struct bs_snapshot *s, uint32_t slot,
+			       uint64_t *i)
+{
+	uint64_t low = 0, high = bs_snapshot_nr_caches(s);
+
+	while (low < high) { /* ascending: fix_caches */
+		uint64_t middle = low + (high - low) / 2;
+
+		if (bs_snapshot_cache(s, middle)->slot < slot)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*i = low;
+	return low < bs_snapshot_nr_caches(s) &&
+	       bs_snapshot_cache(s, low)->slot == slot;
 }
 
 bool bs_snapshot_zone_torn(const struct bs_snapshot *s, uint64_t i)

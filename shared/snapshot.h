@@ -15,10 +15,10 @@
  *  - zones, caches and areas were copied under their sequence word, or are
  *    marked torn (the writer died inside, or did not come out for 250 ms);
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
- *    an area's site exists (else 0); frees <= allocs, bytes_freed <=
+ *    the site of an area, owner or event exists (else 0); frees <= allocs, bytes_freed <=
  *    bytes_allocated at every site;
  *  - sites, nodes and modules keep their numbers (index = record number);
- *    caches and areas hold live slots only; areas are sorted by address, events
+ *    caches, areas and devices hold live slots only, a cache knows its slot; areas are sorted by address, events
  *    by number, and events overwritten while reading are left out.
  *
  * Units: as in abi.h.
@@ -98,6 +98,10 @@ const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
 
 /* The zone that was asked for, as it was at the event; NULL: none. */
 const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event);
+
+/* The number of the cache that was in slot `slot` of the section. */
+bool bs_snapshot_cache_in_slot(const struct bs_snapshot *s, uint32_t slot,
+			       uint64_t *i);
 
 /* The record's sequence word was odd to the end: numbers may not add up. */
 bool bs_snapshot_zone_torn(const struct bs_snapshot *s, uint64_t i);

@@ -108,6 +108,14 @@ static void add_zone(struct mkseg *m, const char *name, uint64_t start_pfn,
 	zone->min_free_pages = zone->free_pages / 2;
 	zone->nr_alloc = 12345;
 	zone->nr_free_calls = 12000;
+	/* All that the lists hold, three in slot 0 and the rest in slot 1. */
+	zone->pcp_high = 186;
+	zone->pcp_batch = 31;
+	zone->pcp_count[0] =
+		used[BS_USE_PCP] < 3 ? (uint16_t)used[BS_USE_PCP] : 3;
+	zone->pcp_count[1] = (uint16_t)(used[BS_USE_PCP] - zone->pcp_count[0]);
+	zone->pcp_refills = 70;
+	zone->pcp_drains = 60;
 	mkseg_header(m)->nr_zones++;
 }
 
@@ -129,6 +137,7 @@ static void add_zones(struct mkseg *m)
 static void add_cache(struct mkseg *m, const char *name, uint32_t bytes,
 		      uint64_t active)
 {
+	uint64_t nr = mkseg_header(m)->section[BS_SEC_CACHES].count;
 	struct bs_abi_cache *cache = add_record(m, BS_SEC_CACHES);
 	uint32_t pages = bytes > BS_ABI_PAGE_BYTES / 2 ? 4 : 1;
 
@@ -150,6 +159,16 @@ static void add_cache(struct mkseg *m, const char *name, uint32_t bytes,
 	cache->num_objs = cache->num_slabs * cache->objs_per_slab;
 	cache->grown = cache->num_slabs + 5;
 	cache->reaped = 5;
+	cache->high_mark = active + 10;
+	cache->list_allocs = active * 3;
+	cache->max_freeable = 40;
+	cache->alloc_hits = active * 90;
+	cache->alloc_misses = active / 10;
+	cache->free_hits = active * 80;
+	cache->free_misses = active / 20;
+	cache->requested_bytes = bytes;
+	cache->flags = strncmp(name, "kmem", 4) ? BS_CACHE_GENERAL : 0;
+	cache->slot = (uint32_t)nr;
 }
 
 static void add_area(struct mkseg *m, uint64_t addr, uint64_t bytes,
@@ -171,9 +190,56 @@ static void add_area(struct mkseg *m, uint64_t addr, uint64_t bytes,
 		area->guard_bytes = BS_ABI_PAGE_BYTES;
 	if (!(flags & (BS_AREA_IOREMAP | BS_AREA_RESERVE)))
 		area->charged_pages = bytes / BS_ABI_PAGE_BYTES;
+	else if (flags & BS_AREA_CARVEOUT)
+		area->phys_addr = 0x9e000000;
 	else if (flags & BS_AREA_IOREMAP)
 		area->offset = 0xa0000;
 	copy_text(area->path, sizeof(area->path), path);
+}
+
+/* ---- devices, owners ------------------------------------------------------ */
+
+static void add_device(struct mkseg *m, const char *name, uint32_t zone,
+		       uint64_t live_pages)
+{
+	struct bs_abi_device *device = add_record(m, BS_SEC_DEVICES);
+
+	if (!name)
+		return; /* the slot of one that is gone */
+	device->seq = 4;
+	device->live = 1;
+	copy_text(device->name, sizeof(device->name), name);
+	device->allocs = 1500;
+	device->frees = 1500 - live_pages / 256;
+	device->failed = 2;
+	device->live_pages = live_pages;
+	device->live_bytes = live_pages * BS_ABI_PAGE_BYTES - 100;
+	device->peak_pages = live_pages + 256;
+	device->trimmed_pages = 81;
+	device->zone = zone;
+}
+
+static void add_owner(struct mkseg *m, uint32_t cache, uint32_t site,
+		      uint64_t live_objs)
+{
+	struct bs_abi_owner *owner = add_record(m, BS_SEC_OWNERS);
+
+	owner->cache = cache;
+	owner->site = site;
+	owner->live_objs = live_objs;
+}
+
+/* kmalloc-64 (slot 1) knows its owners; two of its sites have one caller. */
+static void add_owners(struct mkseg *m)
+{
+	struct bs_abi_cache *cache = mkseg_record(m, BS_SEC_CACHES, 1);
+
+	cache->debug = BS_DEBUG_RED_ZONE | BS_DEBUG_USER;
+	add_owner(m, 1, 2, 300);
+	add_owner(m, 1, 1, 777);
+	add_owner(m, 1, 3, 0);
+	add_owner(m, 4, 2, 5);
+	add_owner(m, 1, 5, 23);
 }
 
 /* ---- depot, sites, events ----------------------------------------------- */
@@ -232,8 +298,34 @@ static void add_sites(struct mkseg *m)
 		 200000, 200000, 1024);
 	add_site(m, add_node(m, outer, (const void *)mkseg_write), BS_SITE_MMAP,
 		 10, 9, 1 << 20);
+	add_site(m, add_node(m, outer, (const void *)add_cache), BS_SITE_OBJECT,
+		 23, 23, 64);
 }
 
+/* The zones now; DMA is asked for, NORMAL is kept from it by a reserve. */
+static void fill_event_zones(struct mkseg *m, struct bs_abi_event *event)
+{
+	event->nr_zones = 2;
+	for (uint32_t i = 0; i < event->nr_zones; i++) {
+		const struct bs_abi_zone *zone =
+			mkseg_record(m, BS_SEC_ZONES, i);
+		struct bs_abi_event_zone *z = &event->zones[i];
+
+		z->managed_pages = (uint32_t)zone->managed_pages;
+		z->free_pages = (uint32_t)zone->free_pages;
+		z->wmark_min_pages = (uint32_t)zone->wmark_min_pages;
+		z->wmark_low_pages = (uint32_t)zone->wmark_low_pages;
+		z->wmark_high_pages = (uint32_t)zone->wmark_high_pages;
+		z->protection_pages = i * 32;
+		for (unsigned int u = 0; u < BS_NR_USES; u++)
+			z->used_pages[u] = (uint32_t)zone->used_pages[u];
+		for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
+			for (unsigned int t = 0; t < BS_MIGRATE_TYPES; t++)
+				z->nr_free[o] += (uint32_t)zone->nr_free[t][o];
+	}
+}
+
+/* Event n is of type n % 13; 0 and 8 are notes without zones. */
 static void add_events(struct mkseg *m)
 {
 	struct bs_abi_header *h = mkseg_header(m);
@@ -243,16 +335,18 @@ static void add_events(struct mkseg *m)
 			mkseg_record(m, BS_SEC_EVENTS, n % MKSEG_EVENT_SLOTS);
 
 		event->number = n;
-		event->time_ns = h->created_ns + n * 1000;
-		event->type = 1 + (uint32_t)(n % 9);
+		event->time_ns = h->created_ns + n * 1500000000;
+		event->type = (uint32_t)(n % BS_NR_EVENTS);
 		event->tid = (uint32_t)h->pid;
 		event->site = 1;
 		event->order = 8;
-		event->zone = 1;
+		event->gfp = BS_GFP_ATOMIC | BS_GFP_ZERO;
+		event->zone = BS_EVENT_NO_ZONE;
 		event->bytes = 1 << 20;
-		event->nr_zones = 2;
-		event->zones[1].managed_pages = 16384;
-		event->zones[1].free_pages = 900 + (uint32_t)n;
+		if (event->type && event->type != BS_EVENT_FORK_ABANDONED) {
+			event->zone = 0;
+			fill_event_zones(m, event);
+		}
 	}
 	h->section[BS_SEC_EVENTS].count = MKSEG_EVENTS;
 }
@@ -397,11 +491,11 @@ struct mkseg *mkseg_new(void)
 	mkseg_set_process(m, getpid(), start, UINT64_C(0x1122334455667788));
 
 	add_zones(m);
-	add_cache(m, "size-32", 32, 900);
-	add_cache(m, "size-64", 64, 1100);
+	add_cache(m, "kmalloc-32", 32, 900);
+	add_cache(m, "kmalloc-64", 64, 1100);
 	add_cache(m, NULL, 0, 0);
-	add_cache(m, "size-1024", 1024, 77);
-	add_cache(m, "size-4096", 4096, 12);
+	add_cache(m, "kmalloc-1024", 1024, 77);
+	add_cache(m, "dma-kmalloc-4096", 4096, 12);
 	add_cache(m, "kmem_cache", 192, 4);
 	/* Not in the order of their addresses. */
 	add_area(m, 0x7f0000400000, 1 << 20, BS_AREA_ALLOC, 1, "");
@@ -413,7 +507,18 @@ struct mkseg *mkseg_new(void)
 		 "");
 	add_area(m, 0x7f0000800000, 1 << 30, BS_AREA_MAP | BS_AREA_RESERVE, 0,
 		 "");
+	add_area(m, 0x7f0050000000, 1 << 20, BS_AREA_IOREMAP | BS_AREA_CARVEOUT,
+		 4, "vout");
+	add_area(m, 0x7f0051000000, 1 << 20,
+		 BS_AREA_IOREMAP | BS_AREA_DEVICE | BS_AREA_SHARED, 4,
+		 "/dev/video0");
+	add_area(m, 0x7f0052000000, 1 << 23, BS_AREA_ALLOC | BS_AREA_VPAGES, 1,
+		 "");
+	add_device(m, "v4l2-out", 0, 512);
+	add_device(m, NULL, 0, 0);
+	add_device(m, "drm", 1, 256);
 	add_sites(m);
+	add_owners(m);
 	dl_iterate_phdr(add_module, m);
 	add_events(m);
 	*(uint64_t *)mkseg_record(m, BS_SEC_VMSTAT, BS_VMSTAT_UNWINDS) = 4711;

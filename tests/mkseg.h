@@ -3,7 +3,7 @@
  * mkseg.h - make a segment without a program under buddyscope.
  *
  * Owns:   a realistic image of a segment in memory: zones whose sums hold,
- *         caches, areas, a depot, sites, events, and the modules of the calling
+ *         caches, areas, devices, owners, a depot, sites, events, and the modules of the calling
  *         process, so that its return addresses resolve.
  * Layer:  tests.
  * Locks:  none.
@@ -19,10 +19,12 @@
 /* What mkseg_new() puts in; tests compare with these. */
 #define MKSEG_NR_ZONES	  3U  /* DMA, NORMAL, and EMPTY without pages */
 #define MKSEG_NR_CACHES	  5U  /* of 6 slots: one is free */
-#define MKSEG_NR_AREAS	  5U  /* of 6 slots: one is free */
-#define MKSEG_NR_SITES	  5U  /* 0 unknown, 1 leak, 2 cache, 3 churn, 4 mmap */
+#define MKSEG_NR_AREAS	  8U  /* of 9 slots: one is free */
+#define MKSEG_NR_DEVICES  2U  /* of 3 slots: one is free */
+#define MKSEG_NR_OWNERS	  4U  /* of 5: one holds nothing */
+#define MKSEG_NR_SITES	  6U  /* 0 unknown, 1 leak, 2 cache, 3 churn, 4 mmap */
 #define MKSEG_EVENTS	  20U /* made; the ring holds fewer */
-#define MKSEG_EVENT_SLOTS 8U
+#define MKSEG_EVENT_SLOTS 16U
 #define MKSEG_LEAK_BYTES  777U
 #define MKSEG_LEAK_NR	  100U
 

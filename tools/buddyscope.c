@@ -46,13 +46,35 @@ const struct tool tools[] = {
 	VIEW("pagetypeinfo",
 	     "Free blocks per order and migrate type, as /proc/pagetypeinfo"),
 	VIEW("zoneinfo", "Pages, watermarks and counters, as /proc/zoneinfo"),
-	VIEW("slabinfo", "Objects and slabs of each cache, as /proc/slabinfo"),
-	VIEW("vmallocinfo",
-	     "Large allocations and mappings, as /proc/vmallocinfo"),
+	VIEW("vmstat", "All counters, as /proc/vmstat"),
+	{ "slabinfo", tool_run_view,
+	  "[PID|NAME] [--statistics] [--json] [--format=FORM]",
+	  "Objects and slabs of each cache, as /proc/slabinfo",
+	  "  --statistics   globalstat and cpustat, too, as a kernel with\n"
+	  "                 statistics has them\n" HELP_VIEW,
+	  true },
+	{ "slab_allocators", tool_run_view, VIEW_SYNOPSIS,
+	  "Live objects by cache and caller, as /proc/slab_allocators",
+	  HELP_VIEW "\nNeeds slab_debug=U: without it there is nothing to show "
+		    "(exit status 1).\n",
+	  true },
+	{ "vmallocinfo", tool_run_view,
+	  "[PID|NAME] [--paths] [--json] [--format=FORM]",
+	  "Large allocations and mappings, as /proc/vmallocinfo",
+	  "  --paths        path=FILE at the end of a line: the file, device or\n"
+	  "                 carve-out that is mapped (blanks as \\040)\n" HELP_VIEW,
+	  true },
+	VIEW("devices", "DMA memory of each device, and the carve-outs"),
 	{ "extfrag", tool_run_view,
 	  "[PID|NAME] [--unusable] [--json] [--format=FORM]",
 	  "Fragmentation per order, as debugfs extfrag/extfrag_index",
 	  "  --unusable     extfrag/unusable_index instead\n" HELP_VIEW, true },
+	{ "failures", tool_run_view,
+	  "[PID|NAME] [--all] [--json] [--format=FORM]",
+	  "Requests that failed: which zone, leak or fragmentation, what to try",
+	  "  --all          fallbacks, hot add and other events, too\n" HELP_VIEW
+	  "\nThe segment holds the last events; 'buddyscope log' has older ones.\n",
+	  true },
 	{ "sites", tool_run_sites,
 	  "[PID|NAME] [--sort=KEY] [-n N] [--min=BYTES] [--site=NR] [--json]",
 	  "Call sites that allocate, with their backtraces",
@@ -164,7 +186,7 @@ static int global_help(void)
 			  "\nSee a program's memory as the kernel shows its "
 			  "own, and who allocated it.\n\nCommands:\n");
 	for (const struct tool *t = tools; t->name; t++)
-		bs_buf_printf(&out, "  %-13s %s\n", t->name, t->summary);
+		bs_buf_printf(&out, "  %-15s %s\n", t->name, t->summary);
 	bs_buf_puts(
 		&out,
 		"\n'buddyscope COMMAND --help' tells about each.  Also: --help, "

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "shared/event.h"
 #include "shared/sitereport.h"
 #include "tools/tool.h"
 
@@ -105,40 +106,6 @@ static void put_counters(struct bs_buf *out, const struct bs_snapshot *s)
 #undef X
 }
 
-static const char *event_text(uint32_t type)
-{
-	switch (type) {
-#define X(name, nr, text)                                                      \
-	case BS_EVENT_##name:                                                  \
-		return text;
-		BS_EVENT_TABLE(X)
-#undef X
-	default:
-		return "unknown event";
-	}
-}
-
-static void put_events(struct bs_buf *out, const struct report *r)
-{
-	const struct bs_snapshot *s = r->snapshot;
-	const struct bs_abi_header *h = bs_snapshot_header(s);
-
-	for (uint64_t i = 0; i < bs_snapshot_nr_events(s); i++) {
-		const struct bs_abi_event *e = bs_snapshot_event(s, i);
-		const struct bs_abi_event_zone *zone = bs_event_zone(e);
-		double at = (double)(int64_t)(e->time_ns - h->created_ns);
-
-		bs_buf_printf(out,
-			      "%10.3f s  %s: order %u, %" PRIu64
-			      " bytes, zone %u with %" PRIu32
-			      " free pages, thread %u\n",
-			      at / 1e9, event_text(e->type), e->order, e->bytes,
-			      e->zone, zone ? zone->free_pages : 0, e->tid);
-		if (e->site)
-			bs_site_stack_text(out, s, r->symbolizer, e->site);
-	}
-}
-
 static void put_sites(struct bs_buf *out, const struct report *r, bool json)
 {
 	struct bs_sitereport sites = { .snapshot = r->snapshot,
@@ -158,14 +125,13 @@ static void report_text(struct bs_buf *out, const struct report *r)
 	put_header(out, s);
 	for (const struct bs_view *v = bs_views; v->name; v++) {
 		put_title(out, v->name);
-		v->text(out, s, &r->render);
+		if (v->known && !v->known(s))
+			bs_buf_printf(out, "%s\n", v->unknown);
+		else
+			v->text(out, s, &r->render);
 	}
 	put_title(out, "counters that are not zero");
 	put_counters(out, s);
-	if (bs_snapshot_nr_events(s)) {
-		put_title(out, "events");
-		put_events(out, r);
-	}
 	put_title(out, "call sites by live bytes");
 	put_sites(out, r, false);
 }
@@ -208,16 +174,7 @@ static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s)
 		const struct bs_abi_event *e = bs_snapshot_event(s, i);
 
 		bs_json_object(&json, NULL);
-		bs_json_u64(&json, "number", e->number);
-		bs_json_u64(&json, "time_ns", e->time_ns);
-		bs_json_str(&json, "event", event_text(e->type));
-		bs_json_u64(&json, "site", e->site);
-		bs_json_u64(&json, "order", e->order);
-		bs_json_u64(&json, "bytes", e->bytes);
-		bs_json_u64(&json, "zone", e->zone);
-		if (bs_event_zone(e))
-			bs_json_u64(&json, "free_pages",
-				    bs_event_zone(e)->free_pages);
+		bs_event_json(&json, s, e);
 		bs_json_object_end(&json);
 	}
 	bs_json_array_end(&json);
@@ -232,8 +189,10 @@ static void report_json(struct bs_buf *out, const struct report *r)
 	if (out->len) /* the object stays open for the parts */
 		out->data[--out->len] = '\0';
 	for (const struct bs_view *v = bs_views; v->name; v++) {
-		if (!strcmp(v->name, "unusable"))
-			continue; /* extfrag has it */
+		/* extfrag has the one, the events are the other. */
+		if (!strcmp(v->name, "unusable") ||
+		    !strcmp(v->name, "failures"))
+			continue;
 		v->json(&line, r->snapshot, &r->render);
 		splice(out, v->name, &line);
 	}
@@ -255,8 +214,9 @@ static int make_report(struct report *r)
 		return code;
 	r->snapshot = s;
 	r->symbolizer = bs_symbolizer_new(r->sysroot, r->debug_dir);
-	r->render.caller = r->symbolizer ? bs_symbolizer_caller : NULL;
-	r->render.caller_arg = r->symbolizer;
+	bs_render_use_symbols(&r->render, r->symbolizer);
+	r->render.paths = true;
+	r->render.all = true;
 	if (r->common.json)
 		report_json(&out, r);
 	else

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd-view.c - buddyinfo, pagetypeinfo, zoneinfo, slabinfo, vmallocinfo and
- * extfrag: one view of one segment.
+ * cmd-view.c - buddyinfo, slabinfo, failures and their kin: one view of one
+ * segment.
  *
- * Owns:   the options of these six.
- * Layer:  tools; the forms themselves are shared/render.h's.
+ * Owns:   their options on a command line.
+ * Layer:  tools; views, options and forms are shared/render.h's.
  * Locks:  none.
  *
  * They read the segment themselves and need no daemon.
@@ -15,65 +15,87 @@
 #include "shared/symbols.h"
 #include "tools/tool.h"
 
-/* vmallocinfo names the callers; the others never look at a symbol. */
-static int render(const struct bs_view *view, const struct bs_snapshot *s,
-		  struct bs_render_options *opt, bool json)
+#define OPTIONS_MAX 16
+#define FIRST_VALUE 0x100 /* of getopt: behind all letters */
+
+struct view_run {
+	const struct bs_view *view;
+	struct bs_render_options options;
+	struct tool_common common;
+};
+
+/* Symbols are for those that show callers; the others never look at one. */
+static int render(struct view_run *run, const struct bs_snapshot *s)
 {
+	const struct bs_view *view = run->view;
 	struct bs_buf out = BS_BUF_INIT;
 	struct bs_symbolizer *sym = NULL;
 
-	if (view->sections & BS_SNAP_MODULES) {
-		sym = bs_symbolizer_new(NULL, NULL);
-		opt->caller = sym ? bs_symbolizer_caller : NULL;
-		opt->caller_arg = sym;
+	if (view->known && !view->known(s)) {
+		tool_warn("%s", view->unknown);
+		return BS_EXIT_FAILED;
 	}
-	(json ? view->json : view->text)(&out, s, opt);
+	if (view->sections & BS_SNAP_MODULES)
+		sym = bs_symbolizer_new(NULL, NULL);
+	bs_render_use_symbols(&run->options, sym);
+	(run->common.json ? view->json : view->text)(&out, s, &run->options);
 	bs_symbolizer_free(sym);
 	return tool_output(&out);
 }
 
+/* The options of all views: one of another view gets a better message. */
+static void long_options(struct option options[OPTIONS_MAX])
+{
+	static const struct option common[] = { TOOL_OPTIONS_COMMON };
+	size_t nr = 0;
+
+	for (const struct bs_view_option *o = bs_view_options; o->name; o++) {
+		options[nr] = (struct option){
+			o->name, o->has_value ? required_argument : no_argument,
+			NULL, FIRST_VALUE + (int)(o - bs_view_options)
+		};
+		nr++;
+	}
+	assert(nr + sizeof(common) / sizeof(common[0]) <= OPTIONS_MAX);
+	memcpy(&options[nr], common, sizeof(common));
+}
+
+static int set_option(const struct tool *tool, struct view_run *run, int c)
+{
+	struct bs_buf err = BS_BUF_INIT;
+	int ret = TOOL_GO_ON;
+
+	if (c < FIRST_VALUE)
+		return tool_option(tool, c, &run->common);
+	if (!bs_view_set_option(&run->view, &run->options,
+				bs_view_options[c - FIRST_VALUE].name, optarg,
+				&err))
+		ret = tool_usage(tool, "%s", bs_buf_str(&err));
+	bs_buf_free(&err);
+	return ret;
+}
+
 int tool_run_view(const struct tool *tool, int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		{ "format", required_argument, NULL, 'F' },
-		{ "unusable", no_argument, NULL, 'u' },
-		TOOL_OPTIONS_COMMON
-	};
-	struct bs_render_options opt = { .format = BS_FORMAT_MODERN };
-	const struct bs_view *view = bs_view_find(tool->name);
-	struct tool_common common = { 0 };
+	struct view_run run = { .view = bs_view_find(tool->name) };
+	struct option options[OPTIONS_MAX];
 	struct bs_snapshot *s;
 	int c, ret;
 
-	assert(view);
-	while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
-		if (c == 'u') {
-			if (strcmp(tool->name, "extfrag"))
-				return tool_usage(
-					tool, "--unusable belongs to extfrag");
-			view = bs_view_find("unusable");
-		} else if (c == 'F' && !strcmp(optarg, "2.6.29")) {
-			opt.format = BS_FORMAT_2_6_29;
-		} else if (c == 'F' && !strcmp(optarg, "modern")) {
-			opt.format = BS_FORMAT_MODERN;
-		} else if (c == 'F') {
-			return tool_usage(tool,
-					  "unknown format '%s'; there are "
-					  "'modern' and '2.6.29'",
-					  optarg);
-		} else {
-			ret = tool_option(tool, c, &common);
-			if (ret != TOOL_GO_ON)
-				return ret;
-		}
+	assert(run.view);
+	long_options(options);
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		ret = set_option(tool, &run, c);
+		if (ret != TOOL_GO_ON)
+			return ret;
 	}
-	ret = tool_argument(tool, argc, argv, &common);
+	ret = tool_argument(tool, argc, argv, &run.common);
 	if (ret != TOOL_GO_ON)
 		return ret;
-	s = tool_snapshot(common.target, view->sections, &ret);
+	s = tool_snapshot(run.common.target, run.view->sections, &ret);
 	if (!s)
 		return ret;
-	ret = render(view, s, &opt, common.json);
+	ret = render(&run, s);
 	bs_snapshot_free(s);
 	return ret;
 }

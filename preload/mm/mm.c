@@ -19,6 +19,18 @@
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
 
+static_assert(GFP_DMA == BS_GFP_DMA && GFP_HIGH == BS_GFP_HIGH &&
+		      GFP_ATOMIC == BS_GFP_ATOMIC &&
+		      __GFP_ZERO == BS_GFP_ZERO &&
+		      __GFP_NOWARN == BS_GFP_NOWARN &&
+		      __GFP_MOVABLE == BS_GFP_MOVABLE &&
+		      __GFP_LENT == BS_GFP_LENT &&
+		      __GFP_NORETRY == BS_GFP_NORETRY &&
+		      __GFP_RECLAIMABLE == BS_GFP_RECLAIMABLE &&
+		      __GFP_ZONE(0) == 1U << BS_GFP_ZONE_SHIFT &&
+		      __GFP_ZONE_MASK == BS_GFP_ZONE_MASK,
+	      "gfp flags are part of the segment: shared/abi.h names them");
+
 #define DEFAULT_ZONE_PAGES ((64UL << 20) >> PAGE_SHIFT)
 #define DEFAULT_DECAY_NS   1000000000ULL
 #define DEFAULT_LAZY_BYTES (32UL << 20)

@@ -12,7 +12,7 @@ import struct
 import time
 
 MAGIC = 0x45504F4353594442
-USES = ("slab", "large", "vmalloc", "mmap", "pcp", "table")
+USES = ("slab", "large", "vmalloc", "mmap", "pcp", "table", "dma")
 ORDERS, TYPES = 11, 5
 CONTROL, ZONES, CACHES, AREAS, NODES, SITES, MODULES = range(7)
 
@@ -31,8 +31,8 @@ class Segment:
         with open(path, "rb") as f:
             self.map = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
         magic, version, compat = struct.unpack_from("<QII", self.map, 0)
-        if magic != MAGIC or compat > 1:
-            raise ValueError("%s: no segment of version 1" % path)
+        if magic != MAGIC or compat > 2:
+            raise ValueError("%s: no segment of version 2" % path)
         self.pid, = struct.unpack_from("<i", self.map, 40)
         self.comm = text(self.map[256:272])
 
@@ -60,8 +60,8 @@ class Segment:
         for i in range(self.section(ZONES)[2]):
             raw = self.stable(ZONES, i)
             pages = struct.unpack_from("<5Q", raw, 32)
-            used = struct.unpack_from("<6Q", raw, 128)
-            free = struct.unpack_from("<55Q", raw, 176)
+            used = struct.unpack_from("<7Q", raw, 128)
+            free = struct.unpack_from("<55Q", raw, 192)
             found.append({
                 "name": text(raw[8:24]),
                 "start_pfn": pages[0], "spanned_pages": pages[1],

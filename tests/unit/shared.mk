@@ -8,6 +8,7 @@ if TESTS_ENABLED
 SHARED_TESTS = \
 	tests/unit/test_shared \
 	tests/unit/test_shared_random \
+	tests/unit/test_shared_render \
 	tests/unit/test_shared_snapshot
 check_PROGRAMS += $(SHARED_TESTS) tests/abi-table tests/mkseg
 UNIT_TESTS += $(SHARED_TESTS) tests/unit/command tests/unit/docs-segment
@@ -28,6 +29,10 @@ tests_unit_test_shared_random_SOURCES = tests/unit/test_shared_random.c \
 	$(SHARED_TEST_UTIL)
 tests_unit_test_shared_random_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_shared_random_LDADD = $(SHARED_TEST_LIBS)
+tests_unit_test_shared_render_SOURCES = tests/unit/test_shared_render.c \
+	$(SHARED_TEST_UTIL)
+tests_unit_test_shared_render_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_shared_render_LDADD = $(SHARED_TEST_LIBS)
 tests_unit_test_shared_snapshot_SOURCES = tests/unit/test_shared_snapshot.c \
 	$(SHARED_TEST_UTIL)
 tests_unit_test_shared_snapshot_CFLAGS = $(SHARED_TEST_CFLAGS)

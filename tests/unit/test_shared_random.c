@@ -91,10 +91,11 @@ static void mutate(struct mkseg *m)
 static void settle(struct mkseg *m, const struct mkseg *good)
 {
 	static const unsigned int with_seq[] = { BS_SEC_ZONES, BS_SEC_CACHES,
-						 BS_SEC_AREAS, BS_SEC_MODULES };
+						 BS_SEC_AREAS, BS_SEC_MODULES,
+						 BS_SEC_DEVICES };
 	const struct bs_abi_header *h = (const void *)good->image;
 
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(with_seq) / sizeof(with_seq[0]); i++) {
 		const struct bs_abi_section *sec = &h->section[with_seq[i]];
 
 		for (uint64_t r = 0; r < sec->count; r++)

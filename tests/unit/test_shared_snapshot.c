@@ -21,8 +21,9 @@
 #include <unistd.h>
 
 static const unsigned int record_sections[] = {
-	BS_SEC_ZONES, BS_SEC_CACHES,  BS_SEC_AREAS,  BS_SEC_NODES,
-	BS_SEC_SITES, BS_SEC_MODULES, BS_SEC_EVENTS, BS_SEC_VMSTAT,
+	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,  BS_SEC_NODES,
+	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS, BS_SEC_VMSTAT,
+	BS_SEC_DEVICES, BS_SEC_OWNERS,
 };
 #define NR_RECORD_SECTIONS                                                     \
 	(sizeof(record_sections) / sizeof(record_sections[0]))
@@ -62,10 +63,13 @@ static void read_good_segment_gives_all_records(void **state)
 	assert_int_equal(bs_snapshot_nr_areas(s), MKSEG_NR_AREAS);
 	assert_int_equal(bs_snapshot_nr_sites(s), MKSEG_NR_SITES);
 	assert_int_equal(bs_snapshot_nr_events(s), MKSEG_EVENT_SLOTS);
+	assert_int_equal(bs_snapshot_nr_devices(s), MKSEG_NR_DEVICES);
+	assert_int_equal(bs_snapshot_nr_owners(s), MKSEG_NR_OWNERS);
 	assert_int_equal(bs_snapshot_vmstat(s, BS_VMSTAT_UNWINDS), 4711);
 	assert_int_equal(bs_snapshot_event(s, 0)->number,
 			 MKSEG_EVENTS - MKSEG_EVENT_SLOTS + 1);
-	assert_int_equal(bs_snapshot_event(s, 7)->number, MKSEG_EVENTS);
+	assert_int_equal(bs_snapshot_event(s, MKSEG_EVENT_SLOTS - 1)->number,
+			 MKSEG_EVENTS);
 	for (uint64_t i = 1; i < MKSEG_NR_AREAS; i++)
 		assert_true(bs_snapshot_area(s, i - 1)->addr <
 			    bs_snapshot_area(s, i)->addr);
