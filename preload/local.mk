@@ -12,6 +12,7 @@ libmm_la_SOURCES = \
 	preload/mm/buddy.c \
 	preload/mm/buddy.h \
 	preload/mm/dma.c \
+	preload/mm/ioremap.c \
 	preload/mm/kmalloc.c \
 	preload/mm/kmalloc.h \
 	preload/mm/lend.c \
@@ -33,6 +34,7 @@ libmm_la_SOURCES = \
 	preload/mm/vmalloc.c \
 	preload/mm/vmalloc.h \
 	preload/mm/vmap.c \
+	preload/mm/vpages.c \
 	preload/sys/arch-aarch64.h \
 	preload/sys/arch-x86_64.h \
 	preload/sys/arch.h \

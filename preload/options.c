@@ -27,6 +27,8 @@ enum option_type {
 	OPT_TIME,   /* ns from 10ms, 2s, 1m */
 	OPT_ZONES,  /* NAME:SIZE[+],... */
 	OPT_DIR,    /* an absolute path */
+	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
+	OPT_MEMMAP, /* SIZE$NAME; may be given several times */
 };
 
 /* Where a value goes; bytes is the size of the field. */
@@ -52,6 +54,10 @@ static const struct option {
 	  "when fixed zones are full: add memory, or return NULL" },
 	{ "mmap", OPT_CHOICE, FIELD(mm.mmap_charge), "charge", "record|charge",
 	  "the program's own mappings: list them, or also take frames for them" },
+	{ "vmalloc", OPT_SIZE, FIELD(mm.vmalloc_bytes), "", "SIZE",
+	  "window of vmalloc areas, their guard pages included; none: no limit" },
+	{ "memmap", OPT_MEMMAP, FIELD(mm.carveout), "", "SIZE$NAME",
+	  "a carve-out, memory that no zone has; up to 8 of them" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
 	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
@@ -139,28 +145,12 @@ static bool parse_time(struct word w, uint64_t *ns)
 	return false;
 }
 
-static bool parse_zone(struct word w, struct mm_zone_config *z)
+static bool parse_size(struct word w, uint64_t *bytes)
 {
-	const char *colon = memchr(w.p, ':', w.len);
-	uint64_t bytes, unit = 1;
-	size_t name_len;
+	uint64_t unit = 1;
 
-	if (!colon)
+	if (!parse_number(&w, bytes))
 		return false;
-	name_len = (size_t)(colon - w.p);
-	if (!name_len || name_len >= sizeof(z->name))
-		return false;
-	for (size_t i = 0; i < name_len; i++)
-		if (w.p[i] <= ' ' || w.p[i] >= 127)
-			return false;
-	memcpy(z->name, w.p, name_len);
-	z->name[name_len] = '\0';
-	w.len -= name_len + 1;
-	w.p = colon + 1;
-	if (!parse_number(&w, &bytes))
-		return false;
-	z->elastic = w.len && w.p[w.len - 1] == '+';
-	w.len -= z->elastic;
 	if (word_is(w, "K"))
 		unit = UINT64_C(1) << 10;
 	else if (word_is(w, "M"))
@@ -169,9 +159,40 @@ static bool parse_zone(struct word w, struct mm_zone_config *z)
 		unit = UINT64_C(1) << 30;
 	else if (w.len)
 		return false;
+	return !__builtin_mul_overflow(*bytes, unit, bytes) &&
+	       *bytes <= ZONE_MAX_BYTES;
+}
+
+/* A name of a zone or a carve-out: one printable word of 1 to 15 bytes. */
+static bool parse_name(struct word w, char name[16])
+{
+	if (!w.len || w.len >= 16)
+		return false;
+	for (size_t i = 0; i < w.len; i++)
+		if (w.p[i] <= ' ' || w.p[i] >= 127)
+			return false;
+	memcpy(name, w.p, w.len);
+	name[w.len] = '\0';
+	return true;
+}
+
+static bool parse_zone(struct word w, struct mm_zone_config *z)
+{
+	const char *colon = memchr(w.p, ':', w.len);
+	uint64_t bytes;
+	size_t name_len;
+
+	if (!colon)
+		return false;
+	name_len = (size_t)(colon - w.p);
+	if (!parse_name((struct word){ w.p, name_len }, z->name))
+		return false;
+	w.len -= name_len + 1;
+	w.p = colon + 1;
+	z->elastic = w.len && w.p[w.len - 1] == '+';
+	w.len -= z->elastic;
 	/* An elastic zone may start empty; a fixed one of nothing is a slip. */
-	if (__builtin_mul_overflow(bytes, unit, &bytes) ||
-	    bytes % SECTION_BYTES || bytes > ZONE_MAX_BYTES ||
+	if (!parse_size(w, &bytes) || bytes % SECTION_BYTES ||
 	    (!bytes && !z->elastic))
 		return false;
 	z->pages = bytes >> PAGE_SHIFT;
@@ -206,6 +227,27 @@ static bool parse_zones(struct word w, struct mm_config *c)
 	return true;
 }
 
+static bool parse_memmap(struct word w, struct mm_config *c)
+{
+	const char *dollar = memchr(w.p, '$', w.len);
+	struct mm_carveout_config *new = &c->carveout[c->nr_carveouts];
+	size_t size_len;
+
+	if (!dollar || c->nr_carveouts == MM_MAX_CARVEOUTS)
+		return false;
+	size_len = (size_t)(dollar - w.p);
+	if (!parse_size((struct word){ w.p, size_len }, &new->bytes) ||
+	    !new->bytes || new->bytes % PAGE_SIZE ||
+	    !parse_name((struct word){ dollar + 1, w.len - size_len - 1 },
+			new->name))
+		return false;
+	for (unsigned int i = 0; i < c->nr_carveouts; i++)
+		if (!strcmp(c->carveout[i].name, new->name))
+			return false;
+	c->nr_carveouts++;
+	return true;
+}
+
 static bool parse_dir(struct word w, char *dir)
 {
 	while (w.len > 1 && w.p[w.len - 1] == '/')
@@ -220,7 +262,7 @@ static bool parse_dir(struct word w, char *dir)
 static bool parse_value(const struct option *o, struct word w)
 {
 	void *field = (char *)&bs_options + o->offset;
-	uint64_t ns;
+	uint64_t ns, bytes;
 
 	switch (o->type) {
 	case OPT_CHOICE:
@@ -235,6 +277,13 @@ static bool parse_value(const struct option *o, struct word w)
 		return parse_zones(w, &bs_options.mm);
 	case OPT_DIR:
 		return parse_dir(w, field);
+	case OPT_SIZE:
+		if (!parse_size(w, &bytes) || !bytes || bytes % PAGE_SIZE)
+			return false;
+		*(uint64_t *)field = bytes;
+		return true;
+	case OPT_MEMMAP:
+		return parse_memmap(w, &bs_options.mm);
 	}
 	return false;
 }

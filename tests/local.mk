@@ -9,6 +9,7 @@ RUN_TESTS =
 
 # The engine, without any exported malloc.
 MM_TESTS = \
+	tests/unit/test_areas \
 	tests/unit/test_dma \
 	tests/unit/test_mm \
 	tests/unit/test_mm_corrupt \
@@ -16,6 +17,10 @@ MM_TESTS = \
 UNIT_TESTS += $(MM_TESTS)
 MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 MM_TEST_LIBS = libmm.la $(CMOCKA_LIBS) -lpthread
+tests_unit_test_areas_SOURCES = tests/unit/test_areas.c tests/unit/mm_pub.h \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_areas_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_areas_LDADD = $(MM_TEST_LIBS)
 tests_unit_test_dma_SOURCES = tests/unit/test_dma.c tests/unit/mm_pub.h \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_dma_CFLAGS = $(MM_TEST_CFLAGS)

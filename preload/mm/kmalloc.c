@@ -91,6 +91,9 @@ static int large_free(struct page *page)
 {
 	uint8_t kind = PK_LARGE;
 
+	if (unlikely(__atomic_load_n(&mm.nr_vmaps, __ATOMIC_RELAXED)) &&
+	    vmap_covers(page))
+		return -EBUSY;
 	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TRANSIT, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EALREADY;

@@ -92,6 +92,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 		err = kmalloc_init();
 	if (!err)
 		err = vmalloc_init();
+	if (!err)
+		carveouts_init();
 	if (err) {
 		mm_destroy();
 		return err;
@@ -104,7 +106,7 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 static int unmap_area(struct vm_struct *area, void *arg)
 {
 	(void)arg;
-	if (area->flags & BS_AREA_ALLOC)
+	if (area->flags & (BS_AREA_ALLOC | BS_AREA_VMAP | BS_AREA_CARVEOUT))
 		sys_munmap((void *)area->addr, area->size + area->guard_bytes);
 	return 0;
 }
@@ -112,6 +114,7 @@ static int unmap_area(struct vm_struct *area, void *arg)
 void mm_destroy(void)
 {
 	vm_walk(unmap_area, NULL);
+	carveouts_destroy();
 	page_alloc_destroy();
 	if (mm.wipe)
 		sys_munmap(mm.wipe, PAGE_SIZE);
@@ -336,6 +339,7 @@ static int reset_slot(struct vm_struct *area, void *arg)
 void mm_fork_child(void)
 {
 	sys_rank_reset();
+	mm.carveouts_inherited = true;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
 	mm_fork_parent();
@@ -346,12 +350,14 @@ unsigned int mm_raw_child(void)
 	unsigned int lost = 0, i;
 
 	sys_rank_reset();
+	mm.carveouts_inherited = true;
 	if (sys_is_locked(&mm.vm_lock)) {
 		mm.vm_root =
 			NULL; /* frees of those areas are not ours any more */
 		mm.nr_areas = 0;
 		list_init(&mm.vm_lazy);
 		mm.vm_lazy_bytes = 0;
+		mm.vm_window_bytes = 0;
 		lost++;
 	}
 	mm.vm_lock.word = mm.chain_lock.word = 0;

@@ -64,6 +64,8 @@
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
  * I15 A frame of kind PK_PCP is in exactly one per-CPU list, that of the type
  *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
+ * I16 An area that names its pages names as many as it has; those of vmap() are
+ *     marked PG_VMAP.  vm_window_bytes is what areas with guard pages take.
  *
  * The corruptions that tests/unit inject, each of which must be found:
  *  1 free list bit cleared          7 slab moved to the wrong list
@@ -122,6 +124,7 @@
 #define LARGE_MAX	 SECTION_BYTES
 #define VM_GUARD_BYTES	 PAGE_SIZE
 #define MM_MAX_DEVICES	 32U
+#define MM_MAX_CARVEOUTS 8U
 
 typedef uint32_t gfp_t;
 #define GFP_KERNEL	  0x00U
@@ -145,6 +148,12 @@ struct mm_zone_config {
 	bool elastic;
 };
 
+/* memmap=SIZE$NAME */
+struct mm_carveout_config {
+	char name[16];
+	uint64_t bytes; /* multiple of PAGE_SIZE */
+};
+
 /* Filled by preload/options.c from BUDDYSCOPE; mm_default_config() first. */
 struct mm_config {
 	struct mm_zone_config zone[MAX_NR_ZONES]; /* lowest first */
@@ -156,6 +165,9 @@ struct mm_config {
 	bool tags;		 /* keep a tag per object (tracing) */
 	uint64_t decay_ns;	 /* age at which free blocks are reported */
 	uint64_t lazy_max_bytes; /* freed areas kept for reuse, at most */
+	uint64_t vmalloc_bytes;	 /* window of areas; 0: no limit */
+	struct mm_carveout_config carveout[MM_MAX_CARVEOUTS];
+	unsigned int nr_carveouts;
 };
 
 /* ---- frames --------------------------------------------------------------- */
@@ -174,6 +186,7 @@ enum page_kind {
 };
 
 #define PG_ZERO 0x01U /* free block: content is known to be zero */
+#define PG_VMAP 0x02U /* any frame of a used block: vmap() moved its content */
 
 /*
  * One per frame, 32 bytes.  All-zero is valid: a tail.
@@ -366,10 +379,25 @@ struct vm_struct {
 	uint32_t flags; /* BS_AREA_* */
 	uint32_t prot;
 	uint32_t guard_bytes;
-	uint32_t pub_slot; /* 0: not published */
-	uint32_t pad;
+	uint32_t pub_slot;   /* 0: not published */
+	uint32_t nr_pages;   /* of pages[] */
+	struct page **pages; /* the area's frames in order; NULL: not named */
+	uint64_t phys_addr;
 	char *path;	       /* kmalloc'ed, NULL: none */
 	struct list_head lazy; /* on the lazy list when BS_AREA_LAZY */
+};
+
+/*
+ * Memory that no zone ever sees.  Shared memory, because an ioremap() is one more
+ * view of it.  Guarded by the vm lock.
+ */
+struct carveout {
+	const char *name; /* in mm.config */
+	char *base;	  /* always mapped, recorded as the area below */
+	uint64_t phys;	  /* behind all zones */
+	uint64_t nr_pages, used_pages;
+	uint32_t *run; /* first page of an allocation: its pages; else 0 */
+	struct vm_struct *area;
 };
 
 /* ---- the root ----------------------------------------------------------------- */
@@ -468,7 +496,13 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
-	uint64_t vm_random; /* state of the treap's priorities */
+	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
+	bool window_full_said;
+	uint32_t nr_vmaps;
+	struct carveout carveout[MM_MAX_CARVEOUTS];
+	unsigned int nr_carveouts;
+	bool carveouts_inherited; /* forked child: the parent gives them out */
+	uint64_t vm_random;	  /* state of the treap's priorities */
 	uint64_t nr_areas;
 	/* Segment slots of areas: [1, next) were used, those in free again. */
 	uint32_t area_slot_next;
@@ -650,6 +684,41 @@ void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 void trim_pages(struct page *head, uint64_t keep_pages, bool zero);
 /* Memory for the library's own tables, page-rounded, zeroed. */
 void *mm_table_alloc(size_t bytes);
+
+/* ---- areas -------------------------------------------------------------------------------- */
+
+/*
+ * vmalloc() and its kin, for the program's own calls.  tag as for mm_mmap(), of 0
+ * bytes; the caller undoes it on failure.  A failure is reported unless gfp says
+ * __GFP_NOWARN.
+ */
+void *vmalloc(size_t size, gfp_t gfp);
+/* The frame behind a byte of a vmalloc() or vmap() area; NULL: no such area. */
+struct page *vmalloc_to_page(const void *addr);
+/*
+ * One range of addresses for n pages of alloc_pages().  Private memory cannot be seen
+ * twice: until vunmap() the pages' own addresses must not be used, nor can they be
+ * freed.  NULL: no memory, a page that is mapped already or not in use, or a system
+ * without MREMAP_DONTUNMAP (Linux 5.7).
+ */
+void *vmap(struct page *const *pages, unsigned int n, gfp_t gfp, uint64_t tag);
+/* 0, -EINVAL. */
+int vunmap(void *addr);
+
+/* Address and size of a carve-out; 0, -ENOENT. */
+int carveout_find(const char *name, uint64_t *phys, uint64_t *bytes);
+/*
+ * Whole pages of it, first fit; *phys is their address.  NULL: full (reported), no
+ * such carve-out, or a forked child's.
+ */
+void *carveout_alloc(const char *name, size_t size, uint64_t *phys, gfp_t gfp);
+/* 0, -EINVAL. */
+int carveout_free(const char *name, void *p);
+/* One more view of [phys, phys + size), which lies in one carve-out; else NULL. */
+void *ioremap(uint64_t phys, size_t size, uint64_t tag);
+int iounmap(void *addr);
+/* The same in place of what the program had mapped at addr; 0, -EINVAL, -ENOMEM. */
+int remap_pfn_range(void *addr, uint64_t pfn, size_t size, uint64_t tag);
 
 /* ---- devices ----------------------------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/vmalloc.h"
@@ -28,8 +30,8 @@
 
 static void gone(const struct vm_struct *area, int64_t bytes, int nr_objects)
 {
-	if (area->flags & BS_AREA_RESERVE)
-		bytes = 0;
+	if (area->flags & (BS_AREA_RESERVE | BS_AREA_CARVEOUT))
+		bytes = 0; /* see vm_site_bytes() */
 	if (area->tag && mm.client.area_gone)
 		mm.client.area_gone(area->tag, bytes, nr_objects);
 }
@@ -80,13 +82,24 @@ static void charge(struct vm_struct *area)
 
 /* ---- cutting and joining --------------------------------------------------------- */
 
+/*
+ * Not the program's to cut or to end by munmap(); one that maps over them is beyond
+ * help.
+ */
+static bool is_ours(const struct vm_struct *area)
+{
+	return area->flags & (BS_AREA_LAZY | BS_AREA_VMAP) || area->pages ||
+	       (area->flags & (BS_AREA_CARVEOUT | BS_AREA_USERMAP)) ==
+		       BS_AREA_CARVEOUT;
+}
+
 /* The area is not mapped any more, or will be described anew. */
 static void drop(struct vm_struct *area, bool tell)
 {
 	uint64_t want = wanted_pages(area);
 
-	if (area->flags & BS_AREA_LAZY)
-		return; /* ours; a program that maps over it is beyond help */
+	if (is_ours(area))
+		return;
 	if (want > area->charged_pages)
 		overcommit(-(int64_t)(want - area->charged_pages));
 	unlend_pages(area, area->charged_pages, vm_use(area));
@@ -100,7 +113,7 @@ static bool cut_at(uint64_t addr)
 {
 	struct vm_struct *area = vm_find(addr), *upper;
 
-	if (!area || area->addr >= addr)
+	if (!area || area->addr >= addr || is_ours(area))
 		return true;
 	upper = vm_split(area, addr);
 	if (!upper)
@@ -161,6 +174,17 @@ static struct vm_struct *join_neighbours(struct vm_struct *area)
 
 /* ---- records ------------------------------------------------------------------------ */
 
+/* BS_AREA_DEVICE when the descriptor is a device node. */
+static uint32_t fd_flags(int fd)
+{
+	struct stat st;
+
+	if (mm.sandboxed ||
+	    sys_is_err(sys_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0)))
+		return 0;
+	return S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) ? BS_AREA_DEVICE : 0;
+}
+
 /* Path of a descriptor, NULL when it cannot be told. */
 static char *fd_path(int fd)
 {
@@ -177,9 +201,9 @@ static char *fd_path(int fd)
 	return vm_dup_path(path);
 }
 
-static struct vm_struct *record(uint64_t addr, uint64_t len, int prot,
-				uint32_t flags, char *path, uint64_t offset,
-				uint64_t tag)
+struct vm_struct *vm_record(uint64_t addr, uint64_t len, int prot,
+			    uint32_t flags, char *path, uint64_t offset,
+			    uint64_t tag)
 {
 	struct vm_struct *area;
 
@@ -191,6 +215,8 @@ static struct vm_struct *record(uint64_t addr, uint64_t len, int prot,
 	}
 	area->path = path;
 	area->offset = offset;
+	if (flags & BS_AREA_DEVICE)
+		area->phys_addr = offset; /* the driver's name for it */
 	area->tag = tag;
 	charge(area);
 	vm_publish(area);
@@ -220,16 +246,19 @@ long mm_mmap(void *addr, size_t len, int prot, int flags, int fd,
 	     uint64_t offset, uint64_t tag)
 {
 	uint64_t bytes = ALIGN_UP((uint64_t)len, PAGE_SIZE);
+	uint32_t area_flags = map_flags(prot, flags);
 	char *path = NULL;
 	long ret;
 
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	ret = sys_mmap(addr, len, prot, flags, fd, offset);
 	if (!sys_is_err(ret)) {
-		if (!(flags & MAP_ANONYMOUS))
+		if (!(flags & MAP_ANONYMOUS)) {
 			path = fd_path(fd);
-		record((uint64_t)ret, bytes, prot, map_flags(prot, flags), path,
-		       offset, tag);
+			area_flags |= fd_flags(fd);
+		}
+		vm_record((uint64_t)ret, bytes, prot, area_flags, path, offset,
+			  tag);
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 	return ret;
@@ -268,6 +297,9 @@ static void copy_records(uint64_t old, uint64_t len, uint64_t to)
 			copy->path =
 				area->path ? vm_dup_path(area->path) : NULL;
 			copy->offset = area->offset + (start - area->addr);
+			if (area->phys_addr)
+				copy->phys_addr =
+					area->phys_addr + (start - area->addr);
 			copy->tag = area->tag;
 			copy->born_ns = area->born_ns;
 			charge(copy);
@@ -380,8 +412,8 @@ void mm_record(void *addr, size_t len, int prot, uint32_t area_flags,
 	       const char *path, uint64_t tag)
 {
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
-	record((uint64_t)addr, ALIGN_UP((uint64_t)len, PAGE_SIZE), prot,
-	       area_flags, path ? vm_dup_path(path) : NULL, 0, tag);
+	vm_record((uint64_t)addr, ALIGN_UP((uint64_t)len, PAGE_SIZE), prot,
+		  area_flags, path ? vm_dup_path(path) : NULL, 0, tag);
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 }
 

@@ -68,9 +68,7 @@ static int visit_area(struct vm_struct *area, void *arg)
 	uint64_t tag = load_tag(&area->tag);
 
 	if (tag && !(area->flags & BS_AREA_LAZY))
-		v->fn(v->arg, tag,
-		      area->flags & BS_AREA_RESERVE ? 0
-						    : area->requested_bytes);
+		v->fn(v->arg, tag, vm_site_bytes(area));
 	return 0;
 }
 

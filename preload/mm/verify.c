@@ -35,6 +35,7 @@ struct walk {
 	uint64_t last_end; /* areas: end of the one before */
 	uint64_t lent[2];  /* pages by use: vmalloc, mmap */
 	uint64_t lent_found[2];
+	uint64_t window_bytes;
 };
 
 #define fail(w, ...)                                                           \
@@ -490,6 +491,26 @@ static bool collect_cached(struct walk *w)
 
 /* ---- areas ---------------------------------------------------------------------------- */
 
+/* pages[] of a vmalloc area are its frames, of a vmap area somebody else's. */
+static void check_named_pages(struct walk *w, const struct vm_struct *area)
+{
+	bool vmap = area->flags & BS_AREA_VMAP;
+	uint64_t i;
+
+	if (!area->pages)
+		return;
+	if (area->nr_pages != area->size >> PAGE_SHIFT ||
+	    area->charged_pages != (vmap ? 0 : area->nr_pages))
+		fail(w, "I16: area %lx of %lu bytes names %u pages",
+		     (unsigned long)area->addr, (unsigned long)area->size,
+		     area->nr_pages);
+	for (i = 0; i < area->nr_pages && !w->broken; i++)
+		if (vmap && !(area->pages[i]->flags & PG_VMAP))
+			fail(w, "I16: area %lx: frame %lx is not marked mapped",
+			     (unsigned long)area->addr,
+			     (unsigned long)page_to_pfn(area->pages[i]));
+}
+
 static int check_area(struct vm_struct *area, void *arg)
 {
 	struct walk *w = arg;
@@ -517,12 +538,15 @@ static int check_area(struct vm_struct *area, void *arg)
 		     (unsigned long)area->addr, (unsigned long)pages,
 		     (unsigned long)area->charged_pages);
 	w->lent[vm_use(area) == BS_USE_MMAP] += pages;
+	check_named_pages(w, area);
+	if (area->flags & (BS_AREA_ALLOC | BS_AREA_VMAP) ||
+	    (area->flags & (BS_AREA_CARVEOUT | BS_AREA_USERMAP)) ==
+		    BS_AREA_CARVEOUT)
+		w->window_bytes +=
+			area->guard_bytes ? area->size + area->guard_bytes : 0;
 	tag = load_tag(&area->tag);
 	if (tag && w->live_fn && !(area->flags & BS_AREA_LAZY))
-		w->live_fn(w->live_arg, tag,
-			   area->flags & BS_AREA_RESERVE
-				   ? 0
-				   : area->requested_bytes);
+		w->live_fn(w->live_arg, tag, vm_site_bytes(area));
 	return w->broken;
 }
 
@@ -550,6 +574,10 @@ int mm_verify(char *why, size_t why_len, live_fn_t *live_fn, void *arg)
 				    list_entry(pos, struct kmem_cache, next));
 	if (!w.broken)
 		vm_walk(check_area, &w);
+	if (!w.broken && w.window_bytes != mm.vm_window_bytes)
+		fail(&w, "I16: areas take %lu bytes of the window, counted %lu",
+		     (unsigned long)w.window_bytes,
+		     (unsigned long)mm.vm_window_bytes);
 	if (!w.broken &&
 	    (w.lent[0] != w.lent_found[0] || w.lent[1] != w.lent_found[1]))
 		fail(&w,

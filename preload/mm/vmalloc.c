@@ -5,9 +5,13 @@
  * Owns:   areas with BS_AREA_ALLOC, the list of freed areas kept for reuse.
  * Layer:  mm, above vmap and page_alloc.
  * Locks:  the vm lock.
- * Source: Linux 2.6.29 mm/vmalloc.c (guard page, lazy purge).
+ * Source: Linux 2.6.29 mm/vmalloc.c (guard page, lazy purge, window).
  *
  * An area:   | size bytes, read-write | guard page, PROT_NONE |
+ *
+ * The window (vmalloc=SIZE) is a number of bytes, not a range: areas lie where the
+ * system puts them.  Guard pages and kept areas count, as their addresses do in
+ * the kernel.
  */
 #include "preload/mm/vmalloc.h"
 
@@ -38,6 +42,12 @@ static void unmap(uint64_t addr, uint64_t len)
 	sys_munmap((void *)addr, len);
 }
 
+void vm_space_put(uint64_t addr, uint64_t len)
+{
+	unmap(addr, len);
+	mm.vm_window_bytes -= len;
+}
+
 /* Addresses for bytes and a guard page, aligned, not accessible.  0: none. */
 static uint64_t map_none(uint64_t bytes, uint64_t align)
 {
@@ -60,12 +70,54 @@ static uint64_t map_none(uint64_t bytes, uint64_t align)
 	return start;
 }
 
-static uint64_t map_area(uint64_t bytes, uint64_t align)
+static bool window_has(uint64_t len)
 {
-	uint64_t addr = map_none(bytes, align);
+	uint64_t max = mm.config.vmalloc_bytes;
+
+	return !max || (len <= max && mm.vm_window_bytes <= max - len);
+}
+
+static void purge_locked(uint64_t max_bytes, uint64_t age_ns);
+
+uint64_t vm_space_get(uint64_t bytes, uint64_t align, struct vm_request *req)
+{
+	uint64_t len = bytes + VM_GUARD_BYTES, addr;
+
+	if (unlikely(!window_has(len))) {
+		purge_locked(0, 0);
+		req->window_full = !window_has(len);
+		if (req->window_full && req->strict)
+			return 0;
+	}
+	addr = map_none(bytes, align);
+	if (addr)
+		mm.vm_window_bytes += len;
+	return addr;
+}
+
+void vm_request_failed(const struct vm_request *req, size_t size)
+{
+	if (req->gfp & __GFP_NOWARN)
+		return;
+	if (req->window_full && req->strict && !mm.window_full_said) {
+		mm.window_full_said = true;
+		sys_say("vmap allocation for size %lu failed: use vmalloc=<size> to increase size",
+			size);
+	}
+	mm_event_make(&(struct mm_event){
+		.type = BS_EVENT_VMALLOC_FAILED,
+		.zone_nr = -1,
+		.gfp = req->gfp,
+		.bytes = size,
+		.name = req->window_full ? "vmalloc window" : NULL });
+}
+
+static uint64_t map_area(uint64_t bytes, struct vm_request *req)
+{
+	uint64_t addr = vm_space_get(bytes, req->align, req);
 
 	if (addr && sys_mprotect((void *)addr, bytes, PROT_READ | PROT_WRITE)) {
-		unmap(addr, bytes + VM_GUARD_BYTES);
+		vm_space_put(addr, bytes + VM_GUARD_BYTES);
 		addr = 0;
 	}
 	return addr;
@@ -92,7 +144,7 @@ static void lazy_add(struct vm_struct *area)
 
 static void destroy_area(struct vm_struct *area)
 {
-	unmap(area->addr, area->size + area->guard_bytes);
+	vm_space_put(area->addr, area->size + area->guard_bytes);
 	unlend_pages(area, area->charged_pages, BS_USE_VMALLOC);
 	vm_remove(area);
 }
@@ -121,17 +173,17 @@ void vmalloc_purge(uint64_t age_ns)
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 }
 
-static struct vm_struct *lazy_take(uint64_t bytes, uint64_t align)
+static struct vm_struct *lazy_take(uint64_t bytes, const struct vm_request *req)
 {
+	uint64_t slack = req->exact ? 0 : bytes >> REUSE_SLACK_SHIFT;
 	struct list_head *pos;
 
 	for (pos = mm.vm_lazy.prev; pos != &mm.vm_lazy; pos = pos->prev) {
 		struct vm_struct *area =
 			list_entry(pos, struct vm_struct, lazy);
 
-		if (area->size < bytes ||
-		    area->size - bytes > bytes >> REUSE_SLACK_SHIFT ||
-		    (area->addr & (align - 1)))
+		if (area->size < bytes || area->size - bytes > slack ||
+		    (area->addr & (req->align - 1)))
 			continue;
 		lazy_del(area);
 		mm_count(BS_VMSTAT_VM_REUSED, 1);
@@ -143,9 +195,9 @@ static struct vm_struct *lazy_take(uint64_t bytes, uint64_t align)
 /* ---- allocation --------------------------------------------------------------------- */
 
 /* A new, charged area.  vm lock held. */
-static struct vm_struct *new_area(uint64_t bytes, uint64_t align)
+static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 {
-	uint64_t addr = map_area(bytes, align);
+	uint64_t addr = map_area(bytes, req);
 	struct vm_struct *area;
 
 	if (!addr)
@@ -158,44 +210,56 @@ static struct vm_struct *new_area(uint64_t bytes, uint64_t align)
 		return area;
 	vm_remove(area);
 out_unmap:
-	unmap(addr, bytes + VM_GUARD_BYTES);
+	vm_space_put(addr, bytes + VM_GUARD_BYTES);
 	return NULL;
 }
 
-void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp)
+struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
 {
-	uint64_t bytes = ALIGN_UP((uint64_t)size, PAGE_SIZE);
 	struct vm_struct *area;
-	void *p = NULL;
 
-	if (bytes < size || bytes > mm.nr_pfns << PAGE_SHIFT)
-		goto out_failed;
-	align = MAX(align, PAGE_SIZE);
-	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);
-	area = lazy_take(bytes, align);
-	if (area && (gfp & __GFP_ZERO) &&
+	area = lazy_take(bytes, req);
+	if (area && (req->gfp & __GFP_ZERO) &&
 	    sys_madvise((void *)area->addr, area->size, MADV_DONTNEED)) {
 		destroy_area(area);
 		area = NULL;
 	}
 	if (!area)
-		area = new_area(bytes, align);
+		area = new_area(bytes, req);
 	if (!area && !list_empty(&mm.vm_lazy)) {
 		purge_locked(0, 0);
-		area = new_area(bytes, align);
+		area = new_area(bytes, req);
 	}
 	if (area) {
-		area->requested_bytes = size;
 		area->tag = 0;
 		area->born_ns = sys_now_coarse_ns();
+	}
+	return area;
+}
+
+void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp)
+{
+	uint64_t bytes = ALIGN_UP((uint64_t)size, PAGE_SIZE);
+	struct vm_request req = { .align = MAX(align, PAGE_SIZE),
+				  .gfp = gfp,
+				  .strict = mm.config.oom_fail };
+	struct vm_struct *area;
+	void *p = NULL;
+
+	if (bytes < size || bytes > mm.nr_pfns << PAGE_SHIFT)
+		goto out_failed;
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	area = vmalloc_area(bytes, &req);
+	if (area) {
+		area->requested_bytes = size;
 		vm_publish(area);
 		p = (void *)area->addr;
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 out_failed:
-	if (!p)
-		mm_event(BS_EVENT_VMALLOC_FAILED, -1, 0, gfp, 0, size);
+	if (unlikely(!p || req.window_full))
+		vm_request_failed(&req, size);
 	return p;
 }
 
@@ -237,18 +301,21 @@ out:
 
 int vmalloc_free(void *p)
 {
+	struct page **pages = NULL;
 	struct vm_struct *area;
 	int err = -EALREADY;
 
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	area = area_at(p);
 	if (area) {
+		pages = vm_take_pages(area);
 		lazy_add(area);
 		vm_publish(area);
 		purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);
 		err = 0;
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	vm_free_pages(pages);
 	return err;
 }
 
@@ -261,7 +328,7 @@ static bool shrink(struct vm_struct *area, uint64_t bytes)
 
 	if (sys_mprotect((void *)end, VM_GUARD_BYTES, PROT_NONE))
 		return false;
-	unmap(end + VM_GUARD_BYTES, old_end - end - VM_GUARD_BYTES);
+	vm_space_put(end + VM_GUARD_BYTES, old_end - end - VM_GUARD_BYTES);
 	unlend_pages(area, (area->size - bytes) >> PAGE_SHIFT, BS_USE_VMALLOC);
 	area->size = bytes;
 	area->guard_bytes = VM_GUARD_BYTES;
@@ -271,12 +338,13 @@ static bool shrink(struct vm_struct *area, uint64_t bytes)
 /* Move the page tables to a larger place.  The area's record moves along. */
 static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 {
+	struct vm_request req = { .align = PAGE_SIZE, .strict = true };
 	uint64_t more = (bytes - area->size) >> PAGE_SHIFT;
 	uint64_t addr, old = area->addr, old_bytes = area->size;
 	struct vm_struct *moved;
 	long ret;
 
-	addr = map_none(bytes, PAGE_SIZE);
+	addr = vm_space_get(bytes, PAGE_SIZE, &req);
 	if (!addr)
 		return NULL;
 	moved = vm_insert(addr, bytes, area->flags, area->prot);
@@ -288,7 +356,8 @@ static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)addr);
 	if (sys_is_err(ret))
 		goto out_unlend;
-	unmap(old + old_bytes, area->guard_bytes);
+	mm.vm_window_bytes -= old_bytes; /* moved away, not unmapped */
+	vm_space_put(old + old_bytes, area->guard_bytes);
 	moved->guard_bytes = VM_GUARD_BYTES;
 	moved->tag = area->tag;
 	move_lent_pages(area, moved, area->charged_pages);
@@ -299,7 +368,7 @@ out_unlend:
 out_remove:
 	vm_remove(moved);
 out_unmap:
-	unmap(addr, bytes + VM_GUARD_BYTES);
+	vm_space_put(addr, bytes + VM_GUARD_BYTES);
 	return NULL;
 }
 
@@ -312,6 +381,8 @@ void *vmalloc_resize(void *p, size_t new_size)
 		return NULL;
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	area = area_at(p);
+	if (area && area->pages)
+		area = NULL; /* its frames are named: the caller copies */
 	if (area && bytes > area->size)
 		area = grow(area, bytes);
 	else if (area && bytes < area->size && !shrink(area, bytes))

@@ -164,6 +164,7 @@ void vm_publish(struct vm_struct *area)
 	out->guard_bytes = area->guard_bytes;
 	out->site = tag_site(area->tag);
 	out->born_ns = area->born_ns;
+	out->phys_addr = area->phys_addr;
 	memset(out->path, 0, sizeof(out->path));
 	if (area->path)
 		sys_format(out->path, sizeof(out->path), "%s", area->path);
@@ -217,7 +218,7 @@ static void free_path(struct vm_struct *area)
 
 void vm_remove(struct vm_struct *area)
 {
-	VM_BUG_ON(area->charged_pages);
+	VM_BUG_ON(area->charged_pages || area->pages);
 	tree_remove(area);
 	unpublish(area);
 	free_path(area);
@@ -246,6 +247,7 @@ struct vm_struct *vm_split(struct vm_struct *area, uint64_t addr)
 	upper->tag = area->tag;
 	upper->born_ns = area->born_ns;
 	upper->offset = area->offset ? area->offset + low : 0;
+	upper->phys_addr = area->phys_addr ? area->phys_addr + low : 0;
 	upper->guard_bytes = area->guard_bytes;
 	area->guard_bytes = 0;
 	area->size = area->requested_bytes = low;
