@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "preload/internal.h"
+#include "preload/route.h"
 #include "preload/trace/trace.h"
 
 #define BS_INLINE static inline __attribute__((always_inline))
@@ -27,20 +28,32 @@ void bs_free_atomic(void *p);
 void bs_alloc_traced(void *p, size_t size);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
+/*
+ * A size that a route may apply to, or one beyond PTRDIFF_MAX: false means that
+ * the ordinary way is right; true with NULL in *p that there is no memory.
+ */
+bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p);
+
+/* Inside.  NULL: no memory, whatever was given back. */
+BS_INLINE void *bs_alloc_block(size_t size, size_t align, gfp_t gfp)
+{
+	void *p;
+
+	if (unlikely(size >= route_from_bytes) &&
+	    bs_alloc_rare(size, align, gfp, &p))
+		return p;
+	p = mm_alloc(size, align, gfp);
+	return likely(p) ? p : bs_alloc_again(size, align, gfp);
+}
+
 /* NULL with errno = ENOMEM.  align: power of two; 1 gives the usual 16. */
 BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
 	void *p;
 
-	if (unlikely(size > PTRDIFF_MAX)) {
-		errno = ENOMEM;
-		return NULL;
-	}
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
-	p = mm_alloc(size, align, gfp);
-	if (unlikely(!p))
-		p = bs_alloc_again(size, align, gfp);
+	p = bs_alloc_block(size, align, gfp);
 	if (bs_tracing && likely(p))
 		bs_alloc_traced(p, size);
 	bs_leave();

@@ -88,6 +88,8 @@ libbuddyscope_la_SOURCES = \
 	preload/operators.c \
 	preload/options.c \
 	preload/report.c \
+	preload/route.c \
+	preload/route.h \
 	preload/sandbox.c \
 	preload/start.c \
 	preload/stats.c \

@@ -39,9 +39,20 @@ BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 	return mm_alloc(size, align, gfp);
 }
 
+BS_COLD bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p)
+{
+	if (size > PTRDIFF_MAX) {
+		*p = NULL;
+		return true;
+	}
+	return route_alloc(size, align, gfp, p);
+}
+
 BS_COLD void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp)
 {
-	void *p = atomic_alloc(size, align, gfp & __GFP_ZERO);
+	void *p = size > PTRDIFF_MAX
+			  ? NULL
+			  : atomic_alloc(size, align, gfp & __GFP_ZERO);
 
 	if (!p)
 		errno = ENOMEM;
@@ -214,10 +225,8 @@ static void *resize(void *p, struct mm_block *b, size_t size)
 /* -EALREADY: somebody freed p meanwhile; NULL in *out: no memory, p intact. */
 static int move(void *p, struct mm_block *b, size_t size, void **out)
 {
-	void *q = mm_alloc(size, 1, GFP_KERNEL);
+	void *q = bs_alloc_block(size, 1, GFP_KERNEL);
 
-	if (unlikely(!q))
-		q = bs_alloc_again(size, 1, GFP_KERNEL);
 	*out = q;
 	if (!q)
 		return 0;

@@ -462,6 +462,13 @@ uint32_t segment_generation(uintptr_t pc)
 	return copy_live(pc, &l) ? l.generation : 0;
 }
 
+const char *segment_module_path(uintptr_t pc)
+{
+	struct live l;
+
+	return copy_live(pc, &l) ? m.records[l.record].path : NULL;
+}
+
 /*
  * A library that took another one's address may even have the loader's record at the
  * same address; but then there was a dlclose(), after which preload/ calls

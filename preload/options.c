@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "preload/internal.h"
+#include "preload/route.h"
 
 struct bs_options bs_options;
 
@@ -29,6 +30,7 @@ enum option_type {
 	OPT_DIR,    /* an absolute path */
 	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
 	OPT_MEMMAP, /* SIZE$NAME; may be given several times */
+	OPT_ROUTE,  /* conditions:target; may be given several times */
 };
 
 /* Where a value goes; bytes is the size of the field. */
@@ -50,6 +52,10 @@ static const struct option {
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
 	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
 	  "dma_alloc_coherent: free the tail page by page, or keep all 2^n" },
+	{ "route", OPT_ROUTE, 0, 0, "",
+	  "[dso=NAME*,][min=SIZE,][max=SIZE,][align=BYTES]:ZONE[/dma|/kmalloc|/vmalloc]",
+	  "which allocations are served elsewhere; up to 16 of these, the first "
+	  "that fits" },
 	{ "oom", OPT_CHOICE, FIELD(mm.oom_fail), "grow", "grow|fail",
 	  "when fixed zones are full: add memory, or return NULL" },
 	{ "mmap", OPT_CHOICE, FIELD(mm.mmap_charge), "charge", "record|charge",
@@ -275,6 +281,8 @@ static bool parse_value(const struct option *o, struct word w)
 		return true;
 	case OPT_ZONES:
 		return parse_zones(w, &bs_options.mm);
+	case OPT_ROUTE:
+		return route_parse(w.p, w.len);
 	case OPT_DIR:
 		return parse_dir(w, field);
 	case OPT_SIZE:
@@ -425,5 +433,6 @@ void bs_options_read(void)
 		if (block)
 			sys_munmap(block, ENVIRON_BYTES);
 	}
+	route_resolve(&bs_options.mm);
 	bs_options.mm.tags = bs_options.trace_mode != BS_TRACE_OFF;
 }

@@ -143,6 +143,12 @@ uint64_t segment_epoch(void);
 /* Generation of the loaded module that pc lies in; 0: none. Any context. */
 uint32_t segment_generation(uintptr_t pc);
 
+/*
+ * Path of the loaded module that pc lies in, for ever valid; NULL: none known.
+ * Any context.
+ */
+const char *segment_module_path(uintptr_t pc);
+
 /* In the dynamic loader? */
 bool segment_is_loader(uintptr_t pc);
 

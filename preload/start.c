@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "preload/entry.h"
+#include "preload/route.h"
 #include "preload/segment.h"
 #include "preload/trace/trace.h"
 
@@ -60,6 +61,7 @@ static void start(void)
 	segment_create();
 	if (bs_tracing)
 		trace_init();
+	route_init();
 	bs_fork_register();
 	state = ST_UP;
 }

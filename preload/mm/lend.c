@@ -45,11 +45,11 @@ static uint64_t lent_pop(struct vm_struct *area, uint64_t max_pages)
 }
 
 /* Order for the next block: as large as fits; page by page in a fixed zone. */
-static unsigned int lend_order(uint64_t nr_pages)
+static unsigned int lend_order(const struct vm_struct *area, uint64_t nr_pages)
 {
 	unsigned int order = MAX_ORDER - 1;
 
-	if (!mm.zone[mm.nr_zones - 1].elastic)
+	if (!mm.zone[gfp_zone(area->gfp)].elastic)
 		return 0;
 	while (1UL << order > nr_pages)
 		order--;
@@ -59,12 +59,12 @@ static unsigned int lend_order(uint64_t nr_pages)
 uint64_t lend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use,
 		    bool must)
 {
-	gfp_t gfp = __GFP_LENT | __GFP_MOVABLE |
+	gfp_t gfp = area->gfp | __GFP_LENT | __GFP_MOVABLE |
 		    (must ? 0 : __GFP_NOWARN | __GFP_NORETRY);
 	uint64_t got = 0;
 
 	while (got < nr_pages) {
-		unsigned int order = lend_order(nr_pages - got);
+		unsigned int order = lend_order(area, nr_pages - got);
 		struct page *page = alloc_pages(gfp, order, use);
 		uint64_t pfn;
 		bool zero;

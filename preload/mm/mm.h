@@ -383,6 +383,7 @@ struct vm_struct {
 	uint32_t nr_pages;   /* of pages[] */
 	struct page **pages; /* the area's frames in order; NULL: not named */
 	uint64_t phys_addr;
+	gfp_t gfp;	       /* __GFP_ZONE bits: where its frames come from */
 	char *path;	       /* kmalloc'ed, NULL: none */
 	struct list_head lazy; /* on the lazy list when BS_AREA_LAZY */
 };

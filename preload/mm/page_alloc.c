@@ -161,6 +161,9 @@ static uint64_t zonelist_take(unsigned int class_nr, unsigned int order,
 			if (nr != (int)class_nr)
 				zone->stat.nr_fallback++;
 			zone_unlock(zone);
+			if (nr != (int)class_nr && !(gfp & __GFP_NOWARN))
+				mm_event(BS_EVENT_ZONE_FALLBACK, (int)class_nr,
+					 order, gfp, 0, PAGE_SIZE << order);
 			return pfn;
 		}
 		zone_unlock(zone);

@@ -183,7 +183,8 @@ static struct vm_struct *lazy_take(uint64_t bytes, const struct vm_request *req)
 			list_entry(pos, struct vm_struct, lazy);
 
 		if (area->size < bytes || area->size - bytes > slack ||
-		    (area->addr & (req->align - 1)))
+		    (area->addr & (req->align - 1)) ||
+		    area->gfp != (req->gfp & __GFP_ZONE_MASK))
 			continue;
 		lazy_del(area);
 		mm_count(BS_VMSTAT_VM_REUSED, 1);
@@ -206,6 +207,7 @@ static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;
+	area->gfp = req->gfp & __GFP_ZONE_MASK;
 	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true))
 		return area;
 	vm_remove(area);
@@ -350,6 +352,7 @@ static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 	moved = vm_insert(addr, bytes, area->flags, area->prot);
 	if (!moved)
 		goto out_unmap;
+	moved->gfp = area->gfp;
 	if (!lend_pages(moved, more, BS_USE_VMALLOC, true))
 		goto out_remove;
 	ret = sys_mremap((void *)old, old_bytes, bytes,

@@ -34,7 +34,7 @@
 static uint64_t (*memo)[MEMO_WAYS];
 
 /* The epoch makes entries from before a dlclose unreachable. */
-static uint64_t hash_stack(const uintptr_t *pcs, size_t nr)
+uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr)
 {
 	uint64_t h = segment_epoch() * 0xd6e8feb86659fd93ULL + nr;
 	size_t i;
@@ -99,21 +99,21 @@ static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash)
 /* refresh: the module table may be brought up to date. */
 static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 {
-	uint64_t hash = hash_stack(pcs, nr);
+	uint64_t hash = trace_hash_stack(pcs, nr);
 	uint32_t site = memo_find(hash, pcs, nr);
 
 	if (likely(site))
 		return site;
 	if (refresh) {
 		segment_modules_check(pcs, nr);
-		hash = hash_stack(pcs, nr);
+		hash = trace_hash_stack(pcs, nr);
 	}
 	site = add_site(pcs, nr, hash);
 	if (site || nr <= DEPOT_SHORT)
 		return site;
 	/* the depot is full: at least who called */
 	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
-	hash = hash_stack(pcs, DEPOT_SHORT);
+	hash = trace_hash_stack(pcs, DEPOT_SHORT);
 	site = memo_find(hash, pcs, DEPOT_SHORT);
 	return site ? site : add_site(pcs, DEPOT_SHORT, hash);
 }

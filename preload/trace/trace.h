@@ -46,6 +46,9 @@ void trace_init(void);
  */
 void trace_load_unwinder(void *caller_pc);
 
+/* Names a stack in the present epoch of modules; any context. */
+uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr);
+
 /*
  * Attributes a new block at p, and sets its tag.  No-op when b->tag is NULL.
  */

@@ -27,6 +27,7 @@ behaviour_programs = \
 	tests/behaviour/limits \
 	tests/behaviour/misuse \
 	tests/behaviour/mmap \
+	tests/behaviour/route \
 	tests/behaviour/sandbox \
 	tests/behaviour/signals \
 	tests/behaviour/small-world \
@@ -69,6 +70,8 @@ tests_behaviour_misuse_SOURCES = tests/behaviour/misuse.c tests/behaviour/check.
 tests_behaviour_misuse_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_mmap_SOURCES = tests/behaviour/mmap.c tests/behaviour/check.h
 tests_behaviour_mmap_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_route_SOURCES = tests/behaviour/route.c tests/behaviour/check.h
+tests_behaviour_route_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_sandbox_SOURCES = tests/behaviour/sandbox.c tests/behaviour/check.h
 tests_behaviour_sandbox_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_signals_SOURCES = tests/behaviour/signals.c tests/behaviour/check.h
