@@ -9,6 +9,7 @@ noinst_LTLIBRARIES += libmm.la
 libmm_la_SOURCES = \
 	preload/mm/atomic.c \
 	preload/mm/bitset.h \
+	preload/mm/dedicated.c \
 	preload/mm/buddy.c \
 	preload/mm/buddy.h \
 	preload/mm/dma.c \
@@ -29,6 +30,10 @@ libmm_la_SOURCES = \
 	preload/mm/reporting.c \
 	preload/mm/slab.c \
 	preload/mm/slab.h \
+	preload/mm/slab_cache.c \
+	preload/mm/slab_cache.h \
+	preload/mm/slab_debug.c \
+	preload/mm/slab_debug.h \
 	preload/mm/tags.c \
 	preload/mm/verify.c \
 	preload/mm/vmalloc.c \

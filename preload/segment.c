@@ -131,6 +131,7 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 	unsigned int i;
 
 	static_assert(ARRAY_SIZE(parts) == BS_ABI_NR_SECTIONS, "all of them");
+	static_assert(SEGMENT_NR_CACHES >= MM_MAX_CACHES, "a slot for each");
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct bs_abi_section *s = &h->section[parts[i].nr];
 
@@ -600,6 +601,7 @@ static void set_pointers(bool published)
 	pub->events = section(BS_SEC_EVENTS);
 	pub->vmstat = section(BS_SEC_VMSTAT);
 	pub->devices = section(BS_SEC_DEVICES);
+	pub->owners = section(BS_SEC_OWNERS);
 	pub->claim = segment_claim;
 	pub->header = h;
 }

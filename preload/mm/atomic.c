@@ -141,7 +141,7 @@ void mm_atomic_work(void (*free_fn)(void *p))
 			if (__atomic_load_n(&mm.atomic.slot[class][i],
 					    __ATOMIC_RELAXED))
 				continue;
-			p = kmem_cache_alloc(cachep);
+			p = kmem_cache_alloc(cachep, GFP_KERNEL);
 			if (p &&
 			    !put_slot(mm.atomic.slot[class], ATOMIC_OBJECTS, p))
 				kmem_cache_free(cachep, p);

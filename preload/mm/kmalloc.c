@@ -12,6 +12,7 @@
 #include "preload/mm/kmalloc.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 
 /* Below this a shrinking realloc never moves an object. */
@@ -22,32 +23,77 @@ static const uint32_t kmalloc_sizes[KMALLOC_NR] = {
 	1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072
 };
 
+static struct kmem_cache *create_general(const char *prefix, unsigned int nr,
+					 gfp_t gfp, struct kmem_cache **install)
+{
+	uint32_t bytes = kmalloc_sizes[nr];
+	/* Powers of two are naturally aligned, 96 to 32, 192 to 64. */
+	const struct kmem_cache_args args = {
+		.size = bytes,
+		.align = bytes & -bytes,
+		.flags = SLAB_GENERAL | (mm.config.tags ? SLAB_TAGS : 0),
+		.gfp = gfp,
+		.install = install,
+	};
+	char name[32];
+
+	sys_format(name, sizeof(name), "%skmalloc-%u", prefix, bytes);
+	return kmem_cache_create_args(name, &args);
+}
+
 /*
  * Smallest first: the descriptors of off-slab caches (512 bytes and more) come
  * from the caches below them.
  */
 int kmalloc_init(void)
 {
-	unsigned int nr = 0;
-	size_t size;
+	unsigned int nr, step = 0;
 
-	for (size = 0; size <= KMALLOC_SMALL; size += 16) {
-		while (kmalloc_sizes[nr] < size)
-			nr++;
-		mm.kmalloc_index[size / 16] = (uint8_t)nr;
-	}
 	for (nr = 0; nr < KMALLOC_NR; nr++) {
-		uint32_t bytes = kmalloc_sizes[nr];
-		char name[32];
+		struct kmem_cache *cachep =
+			create_general("", nr, 0, &mm.kmalloc_caches[nr]);
 
-		sys_format(name, sizeof(name), "kmalloc-%u", bytes);
-		/* Powers of two are naturally aligned, 96 to 32, 192 to 64. */
-		mm.kmalloc_caches[nr] = kmem_cache_create(
-			name, bytes, bytes & -bytes, mm.config.tags);
-		if (!mm.kmalloc_caches[nr])
+		if (!cachep)
 			return -ENOMEM;
+		cachep->step_first = step;
+		while (step < KMALLOC_NR_STEPS &&
+		       kmalloc_step_bytes(step) <= kmalloc_sizes[nr])
+			mm.kmalloc_table[step++] = cachep;
+		cachep->step_last = step - 1;
 	}
 	return 0;
+}
+
+/*
+ * As the kernel names them: dma-kmalloc-64, and so on for each zone's name in
+ * small letters.
+ */
+static struct kmem_cache *create_in_zone(unsigned int zone_nr, unsigned int nr)
+{
+	const char *name = mm.zone[zone_nr].name;
+	char prefix[sizeof(mm.zone[0].name) + 1];
+	size_t i;
+
+	for (i = 0; name[i]; i++)
+		prefix[i] = name[i] >= 'A' && name[i] <= 'Z'
+				    ? (char)(name[i] + 'a' - 'A')
+				    : name[i];
+	prefix[i++] = '-';
+	prefix[i] = '\0';
+	return create_general(prefix, nr, __GFP_ZONE(zone_nr),
+			      &mm.zone_caches[zone_nr][nr]);
+}
+
+struct kmem_cache *kmalloc_cache_of_zone(unsigned int zone_nr, size_t size)
+{
+	unsigned int nr = kmalloc_nr(size);
+	struct kmem_cache *cachep;
+
+	if (zone_nr + 1 >= mm.nr_zones)
+		return mm.kmalloc_caches[nr];
+	cachep =
+		__atomic_load_n(&mm.zone_caches[zone_nr][nr], __ATOMIC_ACQUIRE);
+	return cachep ? cachep : create_in_zone(zone_nr, nr);
 }
 
 /* ---- large ------------------------------------------------------------------ */
@@ -146,27 +192,73 @@ static inline size_t round_up_pow2(size_t v)
 	return v > 1 ? 1UL << (64 - __builtin_clzll(v - 1)) : 1;
 }
 
+static void *object_alloc(struct kmem_cache *cachep, size_t size, gfp_t gfp)
+{
+	void *p = likely(cachep) ? kmem_cache_alloc_sized(cachep, gfp, size)
+				 : NULL;
+
+	if (p && (gfp & __GFP_ZERO))
+		memset(p, 0, size);
+	return p;
+}
+
+static void *large_or_vmalloc(size_t size, size_t align, gfp_t gfp)
+{
+	void *p = NULL;
+
+	if (size <= LARGE_MAX && align <= LARGE_MAX)
+		p = large_alloc(size, align, gfp);
+	return p ? p : vmalloc_alloc(size, align, gfp);
+}
+
+/*
+ * An alignment of its own, or a zone.  Powers of two are naturally aligned in the
+ * general caches; dedicated ones may not be.
+ */
+static __attribute__((noinline)) void *alloc_unusual(size_t size, size_t align,
+						     gfp_t gfp)
+{
+	size_t want = MAX(size, (size_t)1);
+
+	if (want > KMALLOC_MAX || align > KMALLOC_MAX)
+		return large_or_vmalloc(want, align, gfp);
+	if (align > KMALLOC_MINALIGN)
+		want = round_up_pow2(MAX(want, align));
+	return object_alloc(kmalloc_cache_of_zone(gfp_zone(gfp), want), size,
+			    gfp);
+}
+
+/* Bits of gfp that name a zone, moved above KMALLOC_MINALIGN. */
+static inline size_t gfp_zone_bits(gfp_t gfp)
+{
+	return (size_t)(gfp & (__GFP_ZONE_MASK | GFP_DMA)) << 8;
+}
+
 void *mm_alloc(size_t size, size_t align, gfp_t gfp)
 {
-	size_t want = size ? size : 1;
-	void *p;
+	if (unlikely(((align - 1) | gfp_zone_bits(gfp)) >= KMALLOC_MINALIGN))
+		return alloc_unusual(size, align, gfp);
+	if (unlikely(size > KMALLOC_MAX))
+		return large_or_vmalloc(size, align, gfp);
+	return object_alloc(kmalloc_cache(size), size, gfp);
+}
 
-	if (unlikely(align > KMALLOC_MINALIGN)) {
-		if (want <= KMALLOC_MAX && align <= KMALLOC_MAX)
-			want = round_up_pow2(MAX(want, align));
-	}
-	if (likely(want <= KMALLOC_MAX && align <= KMALLOC_MAX)) {
-		p = kmem_cache_alloc(mm.kmalloc_caches[kmalloc_nr(want)]);
-		if (p && (gfp & __GFP_ZERO))
-			memset(p, 0, size);
-		return p;
-	}
-	if (want <= LARGE_MAX && align <= LARGE_MAX) {
-		p = large_alloc(want, align, gfp);
-		if (p)
-			return p;
-	}
-	return vmalloc_alloc(want, align, gfp);
+/* Objects with slab_debug are as large as was asked for. */
+static int lookup_object(const void *p, struct mm_block *b)
+{
+	int64_t index = cache_has_debug(b->cache)
+				? obj_to_index(b->cache, b->slab, p)
+				: -1;
+
+	if (index < 0)
+		return -EINVAL;
+	b->objnr = (uint32_t)index;
+	if (__atomic_load_n(&slab_debug_of(b->cache, b->slab, b->objnr)->state,
+			    __ATOMIC_ACQUIRE) == DEBUG_FREE)
+		return -EALREADY;
+	b->usable = obj_usable(b->cache, b->slab, b->objnr);
+	b->tag = b->slab->tags ? &b->slab->tags[index] : NULL;
+	return 0;
 }
 
 static int lookup_arena(const void *p, struct mm_block *b)
@@ -180,9 +272,10 @@ static int lookup_arena(const void *p, struct mm_block *b)
 		b->kind = MM_OBJECT;
 		b->cache = page->cache;
 		b->slab = page->slab;
-		index = obj_to_index(b->cache, b->slab, p);
+		index = obj_to_index_in(b->cache, b->slab, p,
+					b->cache->plain_bytes);
 		if (unlikely(index < 0))
-			return -EINVAL;
+			return lookup_object(p, b);
 		b->objnr = (uint32_t)index;
 		b->usable = b->cache->buffer_size;
 		b->tag = b->slab->tags ? &b->slab->tags[index] : NULL;
@@ -234,6 +327,8 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size)
 {
 	switch (b->kind) {
 	case MM_OBJECT:
+		if (cache_has_debug(b->cache))
+			return NULL; /* a new place brings old pointers to light */
 		if (new_size <= b->usable && (new_size > b->usable / 2 ||
 					      b->usable <= RESIZE_KEEP_BYTES))
 			return p;
@@ -253,6 +348,13 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size)
 		return new_size <= b->usable ? p : NULL;
 	}
 	return mm_lookup(p, b) == 0 ? p : NULL;
+}
+
+size_t ksize(const void *p)
+{
+	struct mm_block b;
+
+	return mm_lookup(p, &b) ? 0 : b.usable;
 }
 
 size_t mm_trim(void)

@@ -17,6 +17,7 @@
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/bitset.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 
 static_assert(GFP_DMA == BS_GFP_DMA && GFP_HIGH == BS_GFP_HIGH &&
@@ -55,6 +56,7 @@ void mm_default_config(struct mm_config *config)
 	config->mmap_charge = true;
 	config->decay_ns = DEFAULT_DECAY_NS;
 	config->lazy_max_bytes = DEFAULT_LAZY_BYTES;
+	config->dedicated = true;
 }
 
 static int make_wipe(void)
@@ -115,6 +117,7 @@ void mm_destroy(void)
 {
 	vm_walk(unmap_area, NULL);
 	carveouts_destroy();
+	slab_debug_destroy();
 	page_alloc_destroy();
 	if (mm.wipe)
 		sys_munmap(mm.wipe, PAGE_SIZE);
@@ -376,6 +379,7 @@ unsigned int mm_raw_child(void)
 	}
 	if (sys_is_locked(&mm.meta_lock)) {
 		mm.meta_next = mm.meta_end = NULL;
+		mm.meta_free = NULL;
 		mm.meta_lock.word = 0;
 		lost++;
 	}
@@ -408,7 +412,8 @@ void mm_publish_all(void)
 	mm.wipe->pub.header->section[BS_SEC_ZONES].count = mm.nr_zones;
 	list_for_each(pos, &mm.cache_chain)
 		cache_publish(list_entry(pos, struct kmem_cache, next));
-	mm.wipe->pub.header->section[BS_SEC_CACHES].count = mm.nr_caches;
+	mm.wipe->pub.header->section[BS_SEC_CACHES].count = mm.nr_cache_slots;
+	slab_debug_publish();
 	devices_publish();
 	forget_publication();
 	vm_walk(publish_area, NULL);

@@ -66,6 +66,9 @@
  *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
  * I16 An area that names its pages names as many as it has; those of vmap() are
  *     marked PG_VMAP.  vm_window_bytes is what areas with guard pages take.
+ * I17 kmalloc's table leads from each size to a living cache that holds it.
+ * I18 slab_debug: the red zones of live and free objects and the poison of free
+ *     ones are untouched; only live objects are on no list.
  *
  * The corruptions that tests/unit inject, each of which must be found:
  *  1 free list bit cleared          7 slab moved to the wrong list
@@ -78,6 +81,9 @@
  * 15 unmerged buddies              16 tag on a free object
  * 17 used frame marked as a tail    18 type of a pageblock changed
  * 19 page twice in a per-CPU list   20 pcp_count off by one
+ * 21 object in a CPU's and the shared array   22 size's cache too small
+ * 23 red zone written, object live  24 red zone written, object free
+ * 25 poison of a free object written
  *
  * 3. Locks, outermost first (ranks in sys.h)
  * ------------------------------------------
@@ -119,8 +125,18 @@
 #define MM_MAX_SLOTS	 BS_MAX_SLOTS
 #define KMALLOC_MAX	 131072UL
 #define KMALLOC_MINALIGN 16UL
-#define KMALLOC_SMALL	 1024UL /* up to here the cache is found by table */
-#define KMALLOC_NR	 16	/* 16 32 64 96 128 192 256 ... 131072 */
+#define KMALLOC_NR	 16 /* 16 32 64 96 128 192 256 ... 131072 */
+/*
+ * A size's cache is found by table: steps of 16 bytes up to KMALLOC_FINE, then
+ * of 1 KiB.
+ */
+#define KMALLOC_FINE	    8192UL
+#define KMALLOC_FINE_STEP   16UL
+#define KMALLOC_COARSE_STEP 1024UL
+#define KMALLOC_NR_FINE	    (KMALLOC_FINE / KMALLOC_FINE_STEP + 1)
+#define KMALLOC_NR_STEPS                                                       \
+	(KMALLOC_NR_FINE + (KMALLOC_MAX - KMALLOC_FINE) / KMALLOC_COARSE_STEP)
+#define MM_MAX_CACHES	 512U /* alive at once */
 #define LARGE_MAX	 SECTION_BYTES
 #define VM_GUARD_BYTES	 PAGE_SIZE
 #define MM_MAX_DEVICES	 32U
@@ -158,14 +174,17 @@ struct mm_carveout_config {
 struct mm_config {
 	struct mm_zone_config zone[MAX_NR_ZONES]; /* lowest first */
 	unsigned int nr_zones;
-	bool large_whole;	 /* large=whole: keep the 2^n block */
-	bool dma_whole;		 /* dma=whole: the same for devices */
-	bool oom_fail;		 /* oom=fail: fixed zones do not grow */
-	bool mmap_charge;	 /* mmap=charge (default) or record */
-	bool tags;		 /* keep a tag per object (tracing) */
-	uint64_t decay_ns;	 /* age at which free blocks are reported */
-	uint64_t lazy_max_bytes; /* freed areas kept for reuse, at most */
-	uint64_t vmalloc_bytes;	 /* window of areas; 0: no limit */
+	bool large_whole;    /* large=whole: keep the 2^n block */
+	bool dma_whole;	     /* dma=whole: the same for devices */
+	bool oom_fail;	     /* oom=fail: fixed zones do not grow */
+	bool mmap_charge;    /* mmap=charge (default) or record */
+	bool tags;	     /* keep a tag per object (tracing) */
+	bool dedicated;	     /* dedicated=on: caches for sizes seen often */
+	uint32_t slab_debug; /* BS_DEBUG_*: slab_debug= */
+	char slab_debug_names[128]; /* of these caches, by commas; "": all */
+	uint64_t decay_ns;	    /* age at which free blocks are reported */
+	uint64_t lazy_max_bytes;    /* freed areas kept for reuse, at most */
+	uint64_t vmalloc_bytes;	    /* window of areas; 0: no limit */
 	struct mm_carveout_config carveout[MM_MAX_CARVEOUTS];
 	unsigned int nr_carveouts;
 };
@@ -301,7 +320,11 @@ struct list_head {
  * A slab: 2^gfporder pages of one cache.  On-slab layout (off-slab: the
  * descriptor, bufctl and tags are an object of slabp_cache):
  *
- *   | colour | struct slab | bufctl[num] | tags[num] | pad | objects ... |
+ *   | colour | struct slab | bufctl[num] | tags[num] | debug[num] | pad |
+ *   | objects ... |
+ *
+ * With slab_debug=Z an object has red zones on both sides; slab_debug.c has the
+ * picture.
  */
 struct slab {
 	struct list_head list;
@@ -315,16 +338,21 @@ struct slab {
 	kmem_bufctl_t bufctl[];
 };
 
-/* LIFO of free objects for one CPU; its objects are ACTIVE in their slabs. */
+/*
+ * LIFO of free objects; its objects are ACTIVE in their slabs.  Guarded by lock
+ * where it is a CPU's, by the list lock where it is the shared one.  hits count
+ * what the array served alone since they were last added to the cache's.
+ * limit is 0 with slab_debug: then every call goes the long way.
+ */
 struct array_cache {
 	struct sys_lock lock;
 	uint32_t avail;
 	uint32_t limit;
 	uint32_t batchcount;
-	uint32_t touched;
-	uint32_t nr_refills;
-	uint32_t nr_flushes;
-	uint32_t pad;
+	uint64_t alloc_hits;
+	uint64_t free_hits;
+	uint32_t touched; /* since the last round of reaping */
+	uint32_t reserved;
 	void *entry[];
 };
 
@@ -332,35 +360,62 @@ struct kmem_list3 {
 	struct list_head slabs_partial;
 	struct list_head slabs_full;
 	struct list_head slabs_free;
-	uint64_t free_objects; /* on the lists, not in array_caches */
+	uint64_t free_objects; /* on the lists, not in arrays */
 	uint64_t free_limit;
 	uint64_t nr_slabs, nr_free_slabs;
 	uint32_t colour_next;
 	struct sys_lock list_lock;
+	struct array_cache *shared; /* created at the first flush */
 	uint64_t next_reap_ns;
 	uint32_t free_touched;
 };
 
+/* kmem_cache.flags: the kernel's, then ours. */
+#define SLAB_DEBUG_FREE	   0x00000100U /* F: sanity checks */
+#define SLAB_RED_ZONE	   0x00000400U /* Z */
+#define SLAB_POISON	   0x00000800U /* P; not with a constructor */
+#define SLAB_HWCACHE_ALIGN 0x00002000U
+#define SLAB_CACHE_DMA	   0x00004000U /* slabs from the lowest zone */
+#define SLAB_STORE_USER	   0x00010000U /* U: who allocated, who freed */
+#define SLAB_RECLAIM_ACCOUNT                                                   \
+	0x00020000U		   /* slabs are short-lived: reclaimable */
+#define SLAB_TAGS      0x01000000U /* a word per object for tracing */
+#define SLAB_GENERAL   0x02000000U /* one of the general caches */
+#define SLAB_DEDICATED 0x04000000U /* made by dedicated.c */
+#define SLAB_PROGRAM   0x08000000U /* the program's own */
+#define CFLGS_OFF_SLAB 0x80000000U
+#define SLAB_DEBUG_FLAGS                                                       \
+	(SLAB_DEBUG_FREE | SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER)
+
 struct kmem_cache {
 	struct array_cache *array[MM_MAX_SLOTS]; /* created at first use */
-	uint32_t buffer_size;			 /* padded object size */
+	uint32_t buffer_size; /* from one object to the next */
 	uint32_t reciprocal_buffer_size;
-	uint32_t num; /* objects per slab */
-	uint32_t flags;
+	/* num * buffer_size; 0 with slab_debug: lookups go the long way. */
+	uint32_t plain_bytes;
+	uint32_t num;	      /* objects per slab */
+	uint32_t flags;	      /* SLAB_* */
+	uint32_t gfpflags;    /* forced on the page allocator: zone, type */
+	uint32_t object_size; /* asked for at creation */
+	uint32_t lead_bytes;  /* red zone on the left of an object */
 	uint32_t limit, batchcount, shared;
 	uint32_t gfporder;
 	uint32_t colour, colour_off;
-	uint32_t slab_size; /* bytes of descriptor, bufctl and tags */
+	uint32_t slab_size; /* bytes of descriptor, bufctl, tags and debug */
 	uint32_t align;
-	bool tags;
+	void (*ctor)(void *objp);
 	struct kmem_cache *slabp_cache;
 	struct kmem_list3 list3;
 	struct list_head next; /* cache chain */
 	uint32_t pub_slot;     /* index in the segment */
+	/* kmalloc: the steps of the table that led here; samples of all of them */
+	uint32_t step_first, step_last, nr_samples;
+	/* Statistics; guarded by the list lock. */
 	uint64_t grown, reaped, errors, high_mark, refills, flushes;
+	uint64_t alloc_hits, alloc_misses, free_hits, free_misses;
+	uint64_t max_freeable;
 	char name[32];
 };
-#define CFLGS_OFF_SLAB 0x1U
 
 /* ---- areas ------------------------------------------------------------------ */
 
@@ -417,6 +472,7 @@ struct mm_pub {
 	struct bs_abi_event *events;
 	uint64_t *vmstat;
 	struct bs_abi_device *devices;
+	struct bs_abi_owner *owners;
 	bool (*claim)(const void *p, size_t len);
 };
 
@@ -430,7 +486,27 @@ struct mm_wipe {
 	uint64_t client[32]; /* preload/'s own words */
 };
 
-/* What preload/ wants to hear; either may be NULL. */
+/* What slab_debug found, for a report.  Sites may be 0: not known. */
+struct slab_error {
+	const char *what;	 /* "Right Redzone overwritten" ... */
+	const char *wrong_cache; /* the one it was freed to, or NULL */
+	char cache[32];
+	const char *objp; /* the object, as its owner knows it */
+	uint32_t object_bytes, requested_bytes, buffer_bytes, lead_bytes;
+	const char *bad; /* first bad byte; NULL: none */
+	uint32_t nr_bad; /* from the first to the last */
+	uint8_t expected, found;
+	bool live; /* else a free object */
+	uint32_t alloc_site, free_site;
+	uint32_t alloc_tid, free_tid;
+	uint64_t alloc_ns, free_ns; /* coarse; 0: never */
+	uint32_t event;		    /* BS_EVENT_* */
+	uint32_t nr_dump;	    /* bytes from dump_at, as found */
+	const char *dump_at;
+	uint8_t dump[256];
+};
+
+/* What preload/ wants to hear; each may be NULL. */
 struct mm_client {
 	/*
 	 * nr_objects areas ended or, when negative, came into being by a split;
@@ -439,6 +515,10 @@ struct mm_client {
 	void (*area_gone)(uint64_t tag, int64_t bytes, int nr_objects);
 	/* stack id of the running call, for events; 0 unknown */
 	uint32_t (*current_site)(void);
+	/* slab_debug found something.  No lock held. */
+	void (*slab_error)(const struct slab_error *e);
+	/* Run a constructor of the program's, which may allocate. */
+	void (*run_ctor)(void (*ctor)(void *objp), void *objp);
 };
 
 /*
@@ -485,13 +565,19 @@ struct mm {
 	struct zone zone[MAX_NR_ZONES];
 	struct sys_lock chain_lock;
 	struct list_head cache_chain;
-	uint32_t nr_caches;
+	uint32_t nr_cache_slots; /* used once, in the segment */
+	uint64_t cache_slots[MM_MAX_CACHES / 64]; /* bit: used now */
+	struct kmem_cache *kmalloc_table[KMALLOC_NR_STEPS];
 	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
-	uint8_t kmalloc_index[KMALLOC_SMALL / 16 + 1]; /* by 16-byte steps */
+	struct kmem_cache *zone_caches[MAX_NR_ZONES][KMALLOC_NR];
+	uint32_t kmalloc_samples[KMALLOC_NR_STEPS]; /* dedicated.c */
+	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
 	struct sys_lock array_lock; /* creation of array_caches */
 	struct sys_lock meta_lock;  /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
+	struct meta_chunk
+		*meta_free; /* given back, for requests of their size */
 	uint64_t last_reap_ns;
 	struct sys_lock vm_lock;
 	struct vm_struct *vm_root;

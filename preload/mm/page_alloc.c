@@ -376,24 +376,56 @@ void *mm_table_alloc(size_t bytes)
 	return p;
 }
 
+struct meta_chunk {
+	struct meta_chunk *next;
+	size_t bytes;
+};
+
+/* A chunk that was given back, of exactly this size.  meta lock held. */
+static void *take_chunk(size_t bytes)
+{
+	struct meta_chunk **at = &mm.meta_free, *chunk;
+
+	while (*at && (*at)->bytes != bytes)
+		at = &(*at)->next;
+	chunk = *at;
+	if (chunk) {
+		*at = chunk->next;
+		memset(chunk, 0, bytes);
+	}
+	return chunk;
+}
+
 void *meta_alloc(size_t bytes)
 {
-	void *p = NULL;
+	void *p;
 
 	bytes = ALIGN_UP(bytes, 64UL); /* no false sharing between CPUs */
 	sys_lock(&mm.meta_lock, SYS_RANK_META);
-	if ((size_t)(mm.meta_end - mm.meta_next) < bytes) {
-		size_t chunk = MAX(bytes, 8 * PAGE_SIZE);
+	p = take_chunk(bytes);
+	if (!p && (size_t)(mm.meta_end - mm.meta_next) < bytes) {
+		size_t room = MAX(bytes, 8 * PAGE_SIZE);
 
-		mm.meta_next = mm_table_alloc(chunk);
-		mm.meta_end = mm.meta_next ? mm.meta_next + chunk : NULL;
+		mm.meta_next = mm_table_alloc(room);
+		mm.meta_end = mm.meta_next ? mm.meta_next + room : NULL;
 	}
-	if (mm.meta_next) {
+	if (!p && mm.meta_next) {
 		p = mm.meta_next;
 		mm.meta_next += bytes;
 	}
 	sys_unlock(&mm.meta_lock, SYS_RANK_META);
 	return p;
+}
+
+void meta_free(void *p, size_t bytes)
+{
+	struct meta_chunk *chunk = p;
+
+	sys_lock(&mm.meta_lock, SYS_RANK_META);
+	chunk->bytes = ALIGN_UP(bytes, 64UL);
+	chunk->next = mm.meta_free;
+	mm.meta_free = chunk;
+	sys_unlock(&mm.meta_lock, SYS_RANK_META);
 }
 
 /* ---- publishing everything, raw fork ---------------------------------------------------------- */

@@ -44,7 +44,9 @@ void unlend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use);
 void move_lent_pages(struct vm_struct *from, struct vm_struct *to,
 		     uint64_t nr_pages);
 
-/* Descriptor memory that is never freed. NULL: none. */
+/* Zeroed memory for descriptors; NULL: none. */
 void *meta_alloc(size_t bytes);
+/* Kept for a later meta_alloc() of the same size. */
+void meta_free(void *p, size_t bytes);
 
 #endif

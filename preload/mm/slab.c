@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * slab.c - the SLAB allocator: caches, slabs, per-CPU arrays.
+ * slab.c - the SLAB allocator: slabs, per-CPU arrays, the shared array, reaping.
  *
- * Owns:   kmem_cache, kmem_list3, slab, array_cache.
- * Layer:  mm, above page_alloc.
- * Locks:  cpu lock of one array_cache, then the cache's list lock.  Slabs are
- *         made and destroyed with neither held.
+ * Owns:   kmem_list3, slab, array_cache.
+ * Layer:  mm, above page_alloc; slab_cache.c makes the caches.
+ * Locks:  cpu lock of one array_cache, then the cache's list lock, which guards
+ *         the shared array too.  Slabs are made and destroyed, and constructors
+ *         run, with neither held.  The chain lock to walk all caches.
  * Source: Linux 2.6.29 mm/slab.c; Bonwick, "The Slab Allocator" (1994).
  *
  * What differs from the kernel: arrays are created at first use; a CPU's array
  * is guarded by a lock instead of by disabled interrupts, and a thread that
- * finds it taken uses the next one; no shared and alien arrays.
+ * finds it taken uses the next one; one node, so no alien arrays.
  */
 #include "preload/mm/slab.h"
 
@@ -19,199 +20,19 @@
 
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
+#include "preload/mm/slab_cache.h"
+#include "preload/mm/slab_debug.h"
 
-#define CACHE_LINE_BYTES    64UL
-#define SLAB_MAX_GFPORDER   5 /* 32 pages: one object of 128 KiB */
-#define SLAB_BREAK_GFPORDER 1 /* the kernel's value above 32 MB of RAM */
-#define OFF_SLAB_MIN_BYTES  (PAGE_SIZE / 8)
-#define REAP_NS		    2000000000ULL /* per-CPU arrays */
-#define REAP_LIST3_NS	    4000000000ULL /* free slabs */
-#define UNTOUCHED_BATCH	    16U
-
-/* ---- geometry -------------------------------------------------------------- */
-
-static size_t mgmt_bytes(uint32_t num, bool tags)
-{
-	size_t bytes = sizeof(struct slab) + num * sizeof(kmem_bufctl_t);
-
-	return tags ? ALIGN_UP(bytes, sizeof(uint64_t)) + num * sizeof(uint64_t)
-		    : bytes;
-}
-
-/* Objects per slab of 2^order pages; what is left over in *left. */
-static uint32_t cache_estimate(unsigned int order, size_t size, size_t align,
-			       bool off_slab, bool tags, size_t *left)
-{
-	size_t slab_bytes = PAGE_SIZE << order, mgmt = 0;
-	uint32_t num;
-
-	if (off_slab) {
-		num = (uint32_t)(slab_bytes / size);
-	} else {
-		num = (uint32_t)((slab_bytes - sizeof(struct slab)) /
-				 (size + sizeof(kmem_bufctl_t)));
-		while (num &&
-		       ALIGN_UP(mgmt_bytes(num, tags), align) + num * size >
-			       slab_bytes)
-			num--;
-		mgmt = ALIGN_UP(mgmt_bytes(num, tags), align);
-	}
-	*left = slab_bytes - num * size - mgmt;
-	return num;
-}
-
-/* The lowest order whose waste is at most an eighth, by the kernel's rule. */
-static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
-{
-	size_t left = 0, size = cachep->buffer_size;
-	unsigned int order;
-
-	for (order = 0; order <= SLAB_MAX_GFPORDER; order++) {
-		uint32_t num = cache_estimate(order, size, cachep->align,
-					      off_slab, cachep->tags, &left);
-
-		if (!num)
-			continue;
-		cachep->num = num;
-		cachep->gfporder = order;
-		if (order >= SLAB_BREAK_GFPORDER ||
-		    left * 8 <= PAGE_SIZE << order)
-			break;
-	}
-	return left;
-}
-
-static uint32_t cpu_limit(size_t size)
-{
-	if (size > 131072)
-		return 1;
-	if (size > PAGE_SIZE)
-		return 8;
-	if (size > 1024)
-		return 24;
-	return size > 256 ? 54 : 120;
-}
-
-static void set_geometry(struct kmem_cache *cachep, size_t size, size_t align)
-{
-	bool off_slab = size >= OFF_SLAB_MIN_BYTES;
-	size_t left;
-
-	cachep->align = (uint32_t)MAX(align, KMALLOC_MINALIGN);
-	cachep->buffer_size = (uint32_t)ALIGN_UP(size, (size_t)cachep->align);
-	cachep->reciprocal_buffer_size =
-		(uint32_t)(((1ULL << 32) + cachep->buffer_size - 1) /
-			   cachep->buffer_size);
-	left = calculate_slab_order(cachep, off_slab);
-	cachep->slab_size = (uint32_t)mgmt_bytes(cachep->num, cachep->tags);
-	if (off_slab && left >= ALIGN_UP(cachep->slab_size, cachep->align)) {
-		off_slab = false;
-		left -= ALIGN_UP(cachep->slab_size, cachep->align);
-	}
-	cachep->flags = off_slab ? CFLGS_OFF_SLAB : 0;
-	cachep->colour_off =
-		(uint32_t)MAX(CACHE_LINE_BYTES, (size_t)cachep->align);
-	cachep->colour = (uint32_t)(left / cachep->colour_off);
-	cachep->limit = cpu_limit(cachep->buffer_size);
-	cachep->batchcount = (cachep->limit + 1) / 2;
-	cachep->shared = 0;
-}
-
-/* ---- publishing ---------------------------------------------------------------- */
-
-static uint64_t active_objs(const struct kmem_cache *cachep)
-{
-	return cachep->list3.nr_slabs * cachep->num -
-	       cachep->list3.free_objects;
-}
-
-void cache_publish(struct kmem_cache *cachep)
-{
-	const struct kmem_list3 *l3 = &cachep->list3;
-	const struct mm_pub *pub = &mm.wipe->pub;
-	struct bs_abi_cache *out;
-	uint64_t active = active_objs(cachep);
-
-	cachep->high_mark = MAX(cachep->high_mark, active);
-	if (!pub->caches ||
-	    cachep->pub_slot >= pub->header->section[BS_SEC_CACHES].capacity)
-		return;
-	out = &pub->caches[cachep->pub_slot];
-	if (!pub->claim(out, sizeof(*out)))
-		return;
-	sys_seq_begin(&out->seq);
-	if (!out->live) {
-		memcpy(out->name, cachep->name, sizeof(out->name));
-		out->object_bytes = cachep->buffer_size;
-		out->align_bytes = cachep->align;
-		out->objs_per_slab = cachep->num;
-		out->pages_per_slab = 1U << cachep->gfporder;
-		out->limit = cachep->limit;
-		out->batchcount = cachep->batchcount;
-		out->shared = cachep->shared;
-		out->flags = cachep->flags;
-		out->live = 1;
-	}
-	out->active_objs = active;
-	out->num_objs = l3->nr_slabs * cachep->num;
-	out->active_slabs = l3->nr_slabs - l3->nr_free_slabs;
-	out->num_slabs = l3->nr_slabs;
-	out->high_mark = cachep->high_mark;
-	out->grown = cachep->grown;
-	out->reaped = cachep->reaped;
-	out->errors = cachep->errors;
-	out->refills = cachep->refills;
-	out->flushes = cachep->flushes;
-	sys_seq_end(&out->seq);
-}
+#define REAP_NS		2000000000ULL /* per-CPU arrays */
+#define REAP_LIST3_NS	4000000000ULL /* free slabs and the shared array */
+#define UNTOUCHED_BATCH 16U
+/* What a caller may add to the cache's own gfpflags. */
+#define GFP_OF_CALLER (GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY)
 
 static void list3_unlock(struct kmem_cache *cachep)
 {
 	cache_publish(cachep);
 	sys_unlock(&cachep->list3.list_lock, SYS_RANK_LIST);
-}
-
-/* ---- creation --------------------------------------------------------------------- */
-
-static void list3_init(struct kmem_cache *cachep)
-{
-	struct kmem_list3 *l3 = &cachep->list3;
-
-	list_init(&l3->slabs_partial);
-	list_init(&l3->slabs_full);
-	list_init(&l3->slabs_free);
-	l3->free_limit = (1UL + mm.nr_slots) * cachep->batchcount + cachep->num;
-}
-
-struct kmem_cache *kmem_cache_create(const char *name, size_t size,
-				     size_t align, bool tags)
-{
-	struct kmem_cache *cachep;
-
-	if (size > KMALLOC_MAX || (align & (align - 1)))
-		return NULL;
-	cachep = meta_alloc(sizeof(*cachep));
-	if (!cachep)
-		return NULL;
-	sys_format(cachep->name, sizeof(cachep->name), "%s", name);
-	cachep->tags = tags;
-	set_geometry(cachep, MAX(size, (size_t)1), align);
-	list3_init(cachep);
-	if (cachep->flags & CFLGS_OFF_SLAB)
-		cachep->slabp_cache =
-			mm.kmalloc_caches[kmalloc_nr(cachep->slab_size)];
-	sys_lock(&mm.chain_lock, SYS_RANK_CHAIN);
-	cachep->pub_slot = mm.nr_caches++;
-	list_add_tail(&cachep->next, &mm.cache_chain);
-	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
-	if (mm.wipe->pub.header &&
-	    cachep->pub_slot <
-		    mm.wipe->pub.header->section[BS_SEC_CACHES].capacity)
-		mm.wipe->pub.header->section[BS_SEC_CACHES].count =
-			mm.nr_caches;
-	list3_unlock(cachep);
-	sys_unlock(&mm.chain_lock, SYS_RANK_CHAIN);
-	return cachep;
 }
 
 /* ---- slabs -------------------------------------------------------------------------- */
@@ -226,22 +47,21 @@ static size_t next_colour(struct kmem_cache *cachep)
 }
 
 /* Place and fill the descriptor of a slab in mem; NULL: no memory. */
-static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem)
+static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
+				   gfp_t gfp)
 {
 	size_t colour = next_colour(cachep);
 	struct slab *slabp;
 	uint32_t i;
 
 	if (cachep->flags & CFLGS_OFF_SLAB) {
-		slabp = kmem_cache_alloc(cachep->slabp_cache);
+		slabp = kmem_cache_alloc(cachep->slabp_cache, gfp);
 		if (!slabp)
 			return NULL;
-		slabp->s_mem = mem + colour;
 	} else {
 		slabp = (struct slab *)(mem + colour);
-		slabp->s_mem = (char *)slabp +
-			       ALIGN_UP(cachep->slab_size, cachep->align);
 	}
+	slabp->s_mem = slab_first_object(cachep, mem + colour);
 	slabp->cache = cachep;
 	slabp->colouroff = (uint32_t)colour;
 	slabp->inuse = 0;
@@ -251,7 +71,7 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem)
 		slabp->bufctl[i] = i + 1;
 	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
 	slabp->tags = NULL;
-	if (cachep->tags) {
+	if (cachep->flags & SLAB_TAGS) {
 		slabp->tags = (uint64_t *)ALIGN_UP(
 			(uintptr_t)&slabp->bufctl[cachep->num],
 			sizeof(uint64_t));
@@ -260,23 +80,43 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem)
 	return slabp;
 }
 
-/* A new slab on slabs_free; false: no memory.  No lock held. */
-static bool cache_grow(struct kmem_cache *cachep)
+/* Constructors run once, here; with debug an object's borders are drawn too. */
+static void cache_init_objs(const struct kmem_cache *cachep,
+			    const struct slab *slabp)
+{
+	uint32_t i;
+
+	if (cache_has_debug(cachep))
+		slab_debug_new_slab(cachep, slabp);
+	for (i = 0; cachep->ctor && i < cachep->num; i++) {
+		void *objp = index_to_obj(cachep, slabp, i);
+
+		if (mm.client.run_ctor)
+			mm.client.run_ctor(cachep->ctor, objp);
+		else
+			cachep->ctor(objp);
+	}
+}
+
+bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
 	uint64_t nr_pages = 1UL << cachep->gfporder, i;
-	struct page *page =
-		alloc_pages(GFP_KERNEL, cachep->gfporder, BS_USE_SLAB);
+	struct page *page;
 	struct slab *slabp;
 
+	gfp &= GFP_OF_CALLER;
+	page = alloc_pages(cachep->gfpflags | gfp, cachep->gfporder,
+			   BS_USE_SLAB);
 	if (!page)
 		return false;
-	slabp = alloc_slabmgmt(cachep, pfn_to_virt(page_to_pfn(page)));
+	slabp = alloc_slabmgmt(cachep, pfn_to_virt(page_to_pfn(page)), gfp);
 	if (!slabp) {
 		free_page_range(page_to_pfn(page), nr_pages, BS_USE_SLAB,
 				false);
 		return false;
 	}
+	cache_init_objs(cachep, slabp);
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	for (i = 0; i < nr_pages; i++) {
 		page[i].cache = cachep;
@@ -295,15 +135,14 @@ static bool cache_grow(struct kmem_cache *cachep)
 /* Give a chain (through list.next, NULL-ended) of unlinked slabs back. */
 static void destroy_slabs(struct kmem_cache *cachep, struct list_head *chain)
 {
+	uint64_t nr_pages = 1UL << cachep->gfporder;
+
 	while (chain) {
 		struct slab *slabp = list_entry(chain, struct slab, list);
-		char *mem = slabp->s_mem - slabp->colouroff;
 
 		chain = chain->next;
-		if (!(cachep->flags & CFLGS_OFF_SLAB))
-			mem = (char *)slabp - slabp->colouroff;
-		free_page_range(virt_to_pfn(mem), 1UL << cachep->gfporder,
-				BS_USE_SLAB, false);
+		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem), nr_pages),
+				nr_pages, BS_USE_SLAB, false);
 		if (cachep->flags & CFLGS_OFF_SLAB)
 			kmem_cache_free(cachep->slabp_cache, slabp);
 	}
@@ -339,7 +178,18 @@ static struct list_head *unlink_free_slabs(struct kmem_cache *cachep,
 	return chain;
 }
 
-/* ---- per-CPU arrays ---------------------------------------------------------------------- */
+/* ---- arrays -------------------------------------------------------------------------- */
+
+static struct array_cache *make_array(uint32_t limit, uint32_t batchcount)
+{
+	struct array_cache *ac = meta_alloc(array_cache_bytes(limit));
+
+	if (ac) {
+		ac->limit = limit;
+		ac->batchcount = batchcount;
+	}
+	return ac;
+}
 
 /* Under a lock of its own, so that fork knows every array there is. */
 static struct array_cache *new_array_cache(struct kmem_cache *cachep,
@@ -350,11 +200,7 @@ static struct array_cache *new_array_cache(struct kmem_cache *cachep,
 	sys_lock(&mm.array_lock, SYS_RANK_ARRAY);
 	ac = cachep->array[slot];
 	if (!ac) {
-		ac = meta_alloc(sizeof(*ac) + cachep->limit * sizeof(void *));
-		if (ac) {
-			ac->limit = cachep->limit;
-			ac->batchcount = cachep->batchcount;
-		}
+		ac = make_array(cachep->limit, cachep->batchcount);
 		__atomic_store_n(&cachep->array[slot], ac, __ATOMIC_RELEASE);
 	}
 	sys_unlock(&mm.array_lock, SYS_RANK_ARRAY);
@@ -362,13 +208,11 @@ static struct array_cache *new_array_cache(struct kmem_cache *cachep,
 }
 
 /* Lock this CPU's array, or the next that is not taken.  NULL: no memory. */
-static inline struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
+static struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 {
-	unsigned int slot = sys_getcpu(), i = 0;
+	unsigned int slot = sys_getcpu() % mm.nr_slots, i = 0;
 	struct array_cache *ac;
 
-	if (unlikely(slot >= mm.nr_slots))
-		slot %= mm.nr_slots;
 	for (;;) {
 		ac = __atomic_load_n(&cachep->array[slot], __ATOMIC_ACQUIRE);
 		if (unlikely(!ac)) {
@@ -386,9 +230,19 @@ static inline struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 	return ac;
 }
 
-/* Take up to nr objects of a slab into ac.  List lock held. */
-static uint32_t slab_to_array(struct kmem_cache *cachep, struct slab *slabp,
-			      struct array_cache *ac, uint32_t nr)
+/* Add an array's hits to the cache's.  Its lock and the list lock held. */
+static void fold_hits(struct kmem_cache *cachep, struct array_cache *ac)
+{
+	if (ac->alloc_hits || ac->free_hits)
+		ac->touched = 1;
+	cachep->alloc_hits += ac->alloc_hits;
+	cachep->free_hits += ac->free_hits;
+	ac->alloc_hits = ac->free_hits = 0;
+}
+
+/* Take up to nr objects of a slab.  List lock held. */
+static uint32_t slab_take(struct kmem_cache *cachep, struct slab *slabp,
+			  void **out, uint32_t nr)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
 	uint32_t taken = 0;
@@ -404,8 +258,9 @@ static uint32_t slab_to_array(struct kmem_cache *cachep, struct slab *slabp,
 				cachep->num);
 		slabp->free = slabp->bufctl[index];
 		slabp->bufctl[index] = BUFCTL_ACTIVE;
-		ac->entry[ac->avail++] = index_to_obj(cachep, slabp, index);
-		taken++;
+		if (unlikely(cache_has_debug(cachep)))
+			slab_debug_of(cachep, slabp, index)->state = DEBUG_BUSY;
+		out[taken++] = index_to_obj(cachep, slabp, index);
 	}
 	slabp->inuse += taken;
 	l3->free_objects -= taken;
@@ -414,46 +269,87 @@ static uint32_t slab_to_array(struct kmem_cache *cachep, struct slab *slabp,
 	return taken;
 }
 
-/* Fill ac from the lists; false when they are empty.  cpu lock held. */
-static bool cache_refill(struct kmem_cache *cachep, struct array_cache *ac)
+/* Up to nr objects of partial slabs, then of free ones.  List lock held. */
+static uint32_t lists_take(struct kmem_cache *cachep, void **out, uint32_t nr)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
-	uint32_t batch = ac->batchcount;
+	uint32_t taken = 0;
 
-	if (!ac->touched)
-		batch = MIN(batch, UNTOUCHED_BATCH);
-	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	l3->free_touched = 1;
-	cachep->refills++;
-	while (batch) {
+	while (taken < nr) {
 		struct list_head *entry = l3->slabs_partial.next;
 
 		if (entry == &l3->slabs_partial)
 			entry = l3->slabs_free.next;
 		if (entry == &l3->slabs_free)
 			break;
-		batch -= slab_to_array(cachep,
-				       list_entry(entry, struct slab, list), ac,
-				       batch);
+		taken += slab_take(cachep, list_entry(entry, struct slab, list),
+				   out + taken, nr - taken);
 	}
+	return taken;
+}
+
+/* The last nr of one array to another; returns how many there were. */
+static uint32_t transfer_objects(struct array_cache *to,
+				 struct array_cache *from, uint32_t nr)
+{
+	nr = MIN(MIN(nr, from->avail), to->limit - to->avail);
+	from->avail -= nr;
+	memcpy(to->entry + to->avail, from->entry + from->avail,
+	       nr * sizeof(void *));
+	to->avail += nr;
+	from->touched = 1;
+	return nr;
+}
+
+/*
+ * Fill ac: from the shared array, else from the lists.  False: both are empty.
+ * cpu lock held.
+ */
+static bool cache_refill(struct kmem_cache *cachep, struct array_cache *ac)
+{
+	struct array_cache *shared;
+	uint32_t batch = ac->batchcount;
+
+	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
+	fold_hits(cachep, ac);
+	if (!ac->touched)
+		batch = MIN(batch, UNTOUCHED_BATCH);
+	shared = cachep->list3.shared;
+	cachep->refills++;
+	if (!shared || !transfer_objects(ac, shared, batch))
+		ac->avail += lists_take(cachep, ac->entry + ac->avail, batch);
+	if (ac->avail)
+		cachep->alloc_misses++;
 	list3_unlock(cachep);
 	return ac->avail != 0;
 }
 
-static void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac)
+void *slab_take_object(struct kmem_cache *cachep)
+{
+	void *objp = NULL;
+
+	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
+	if (lists_take(cachep, &objp, 1))
+		cachep->alloc_misses++;
+	list3_unlock(cachep);
+	return objp;
+}
+
+/* An object of ac after a refill; NULL: no memory.  cpu lock held, released. */
+static void *refill_and_take(struct kmem_cache *cachep, struct array_cache *ac,
+			     gfp_t gfp)
 {
 	void *objp;
 
-	while (!cache_refill(cachep, ac)) {
+	while (!ac->avail && !cache_refill(cachep, ac)) {
 		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		cache_reap(sys_now_coarse_ns());
-		if (!cache_grow(cachep))
+		if (!cache_grow(cachep, gfp))
 			return NULL;
 		ac = cpu_cache_lock(cachep);
 		if (!ac)
 			return NULL;
-		if (ac->avail)
-			break;
 	}
 	objp = ac->entry[--ac->avail];
 	ac->touched = 1;
@@ -461,34 +357,28 @@ static void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac)
 	return objp;
 }
 
-void *kmem_cache_alloc(struct kmem_cache *cachep)
+void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
+		       gfp_t gfp, size_t size)
 {
-	struct array_cache *ac = cpu_cache_lock(cachep);
+	bool refill = ac;
 	void *objp;
 
-	if (unlikely(!ac))
+	if (cache_has_debug(cachep)) {
+		if (ac)
+			sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+		return slab_debug_alloc(cachep, gfp, size);
+	}
+	if (!ac)
+		ac = cpu_cache_lock(cachep);
+	if (!ac)
 		return NULL;
-	if (unlikely(!ac->avail))
-		return cache_alloc_slow(cachep, ac);
-	objp = ac->entry[--ac->avail];
-	ac->touched = 1;
-	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	objp = refill_and_take(cachep, ac, gfp);
+	if (refill && size != SLAB_WHOLE_OBJECT)
+		kmalloc_observe(cachep, size);
 	return objp;
 }
 
 /* ---- free ----------------------------------------------------------------------------------- */
-
-int64_t obj_to_index(const struct kmem_cache *cachep, const struct slab *slabp,
-		     const void *p)
-{
-	uint64_t offset = (uint64_t)((const char *)p - slabp->s_mem);
-	uint64_t index = offset * cachep->reciprocal_buffer_size >> 32;
-
-	if (offset >= (uint64_t)cachep->num * cachep->buffer_size ||
-	    index * cachep->buffer_size != offset)
-		return -1;
-	return (int64_t)index;
-}
 
 /* Objects back to their slabs.  List lock held.  Returns slabs to destroy. */
 static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
@@ -508,6 +398,9 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 			     slabp->bufctl[index] != BUFCTL_ACTIVE))
 			sys_die("%s: object %p freed twice or corrupted",
 				cachep->name, objs[i]);
+		if (unlikely(cache_has_debug(cachep)))
+			slab_debug_of(cachep, slabp, (uint32_t)index)->state =
+				DEBUG_FREE;
 		slabp->bufctl[index] = slabp->free;
 		slabp->free = (kmem_bufctl_t)index;
 		slabp->inuse--;
@@ -525,46 +418,87 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 	return chain;
 }
 
-/* Flush the nr oldest objects of ac.  cpu lock held. */
+/* List lock held; the lock of a new array's memory comes after it. */
+static struct array_cache *shared_array(struct kmem_cache *cachep)
+{
+	struct kmem_list3 *l3 = &cachep->list3;
+
+	if (!l3->shared && cachep->shared)
+		l3->shared = make_array(cachep->shared * cachep->batchcount, 0);
+	return l3->shared;
+}
+
+/*
+ * The nr oldest objects of ac: to the shared array where it has room for any of
+ * them and may be used, else to their slabs.  cpu lock held.
+ */
 static struct list_head *flush_array(struct kmem_cache *cachep,
-				     struct array_cache *ac, uint32_t nr)
+				     struct array_cache *ac, uint32_t nr,
+				     bool use_shared)
+{
+	struct array_cache *shared;
+	struct list_head *chain = NULL;
+
+	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
+	fold_hits(cachep, ac);
+	cachep->flushes++;
+	shared = use_shared ? shared_array(cachep) : NULL;
+	if (shared && shared->avail < shared->limit) {
+		nr = MIN(nr, shared->limit - shared->avail);
+		memcpy(shared->entry + shared->avail, ac->entry,
+		       nr * sizeof(void *));
+		shared->avail += nr;
+	} else {
+		chain = free_block(cachep, ac->entry, nr);
+	}
+	if (use_shared)
+		cachep->free_misses++;
+	ac->avail -= nr;
+	memmove(ac->entry, ac->entry + nr, ac->avail * sizeof(void *));
+	list3_unlock(cachep);
+	return chain;
+}
+
+void slab_put_object(struct kmem_cache *cachep, void *objp)
 {
 	struct list_head *chain;
 
 	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
-	cachep->flushes++;
-	chain = free_block(cachep, ac->entry, nr);
+	cachep->free_misses++;
+	chain = free_block(cachep, &objp, 1);
 	list3_unlock(cachep);
-	ac->avail -= nr;
-	memmove(ac->entry, ac->entry + nr, ac->avail * sizeof(void *));
-	return chain;
+	destroy_slabs(cachep, chain);
 }
 
-int kmem_cache_free(struct kmem_cache *cachep, void *objp)
+int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
+		    void *objp)
 {
-	struct array_cache *ac = cpu_cache_lock(cachep);
 	struct list_head *chain = NULL;
 	bool flushed = false;
 
-	if (unlikely(!ac)) { /* no array ever existed: straight to the slab */
-		sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
-		chain = free_block(cachep, &objp, 1);
-		list3_unlock(cachep);
-		destroy_slabs(cachep, chain);
+	if (cache_has_debug(cachep)) {
+		if (ac)
+			sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+		return slab_debug_free(cachep, objp);
+	}
+	if (!ac)
+		ac = cpu_cache_lock(cachep);
+	if (!ac) { /* no array ever existed: straight to the slab */
+		slab_put_object(cachep, objp);
 		return 0;
 	}
-	if (unlikely(ac->avail && ac->entry[ac->avail - 1] == objp)) {
+	if (ac->avail && ac->entry[ac->avail - 1] == objp) {
 		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		return -EALREADY;
 	}
-	if (unlikely(ac->avail >= ac->limit)) {
-		chain = flush_array(cachep, ac, ac->batchcount);
+	if (ac->avail >= ac->limit) {
+		chain = flush_array(cachep, ac, ac->batchcount, true);
 		flushed = true;
 	}
 	ac->entry[ac->avail++] = objp;
 	ac->touched = 1;
 	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
-	if (unlikely(flushed)) {
+	if (flushed) {
 		destroy_slabs(cachep, chain);
 		cache_reap(sys_now_coarse_ns());
 	}
@@ -574,35 +508,56 @@ int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 /* ---- reaping --------------------------------------------------------------------------------- */
 
 /* An array that was not used since the last round loses a fifth. */
-static void reap_array(struct kmem_cache *cachep, struct array_cache *ac,
-		       bool all)
+static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 {
 	struct list_head *chain = NULL;
 	uint32_t nr;
 
 	if (!ac || !sys_trylock(&ac->lock, SYS_RANK_CPU))
 		return;
-	nr = all ? ac->avail : MIN((ac->limit + 4) / 5, ac->avail);
-	if (nr && (all || !ac->touched))
-		chain = flush_array(cachep, ac, nr);
-	else
+	nr = MIN((ac->limit + 4) / 5, ac->avail);
+	if (ac->touched || ac->alloc_hits || ac->free_hits) {
+		sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
+		fold_hits(cachep, ac);
+		list3_unlock(cachep);
 		ac->touched = 0;
+	} else if (nr) {
+		chain = flush_array(cachep, ac, nr, false);
+	}
 	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	destroy_slabs(cachep, chain);
 }
 
-static uint64_t reap_list3(struct kmem_cache *cachep, uint64_t now_ns, bool all)
+/* The nr oldest objects of the shared array.  List lock held. */
+static struct list_head *drain_shared(struct kmem_cache *cachep, uint32_t nr)
+{
+	struct array_cache *shared = cachep->list3.shared;
+	struct list_head *chain;
+
+	if (!shared || !shared->avail)
+		return NULL;
+	nr = MIN(nr, shared->avail);
+	chain = free_block(cachep, shared->entry, nr);
+	shared->avail -= nr;
+	memmove(shared->entry, shared->entry + nr,
+		shared->avail * sizeof(void *));
+	return chain;
+}
+
+/* The same for the shared array, and a fifth of what free slabs may be. */
+static void reap_list3(struct kmem_cache *cachep, uint64_t now_ns)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
-	struct list_head *chain = NULL;
-	uint64_t before, after;
+	struct list_head *from_shared = NULL, *chain = NULL;
 
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
-	before = l3->nr_slabs;
-	if (all) {
-		chain = unlink_free_slabs(cachep, UINT64_MAX);
-	} else if (now_ns >= l3->next_reap_ns) {
+	if (now_ns >= l3->next_reap_ns) {
 		l3->next_reap_ns = now_ns + REAP_LIST3_NS;
+		if (l3->shared && !l3->shared->touched)
+			from_shared = drain_shared(cachep,
+						   (l3->shared->limit + 4) / 5);
+		else if (l3->shared)
+			l3->shared->touched = 0;
 		if (l3->free_touched)
 			l3->free_touched = 0;
 		else
@@ -610,53 +565,83 @@ static uint64_t reap_list3(struct kmem_cache *cachep, uint64_t now_ns, bool all)
 				cachep, (l3->free_limit + 5 * cachep->num - 1) /
 						(5 * cachep->num));
 	}
+	list3_unlock(cachep);
+	destroy_slabs(cachep, from_shared);
+	destroy_slabs(cachep, chain);
+}
+
+uint64_t cache_drain(struct kmem_cache *cachep)
+{
+	struct kmem_list3 *l3 = &cachep->list3;
+	struct list_head *chain;
+	uint64_t before, after;
+	unsigned int i;
+
+	before = __atomic_load_n(&l3->nr_slabs, __ATOMIC_RELAXED);
+	for (i = 0; i < mm.nr_slots; i++) {
+		struct array_cache *ac =
+			__atomic_load_n(&cachep->array[i], __ATOMIC_ACQUIRE);
+
+		if (!ac)
+			continue;
+		sys_spin_lock(&ac->lock, SYS_RANK_CPU);
+		chain = ac->avail ? flush_array(cachep, ac, ac->avail, false)
+				  : NULL;
+		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+		destroy_slabs(cachep, chain);
+	}
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	chain = drain_shared(cachep, UINT32_MAX);
+	list3_unlock(cachep);
+	destroy_slabs(cachep, chain);
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	chain = unlink_free_slabs(cachep, UINT64_MAX);
 	after = l3->nr_slabs;
 	list3_unlock(cachep);
 	destroy_slabs(cachep, chain);
-	return before - after;
-}
-
-/*
- * Caches are never destroyed and the chain only grows at its tail, so it is
- * walked without its lock.
- */
-static uint64_t reap_all(uint64_t now_ns, bool all)
-{
-	struct list_head *pos;
-	uint64_t slabs = 0;
-	unsigned int i;
-
-	list_for_each(pos, &mm.cache_chain) {
-		struct kmem_cache *cachep =
-			list_entry(pos, struct kmem_cache, next);
-
-		for (i = 0; i < mm.nr_slots; i++)
-			reap_array(cachep,
-				   __atomic_load_n(&cachep->array[i],
-						   __ATOMIC_ACQUIRE),
-				   all);
-		slabs += reap_list3(cachep, now_ns, all);
-	}
-	return slabs;
+	return before > after ? before - after : 0;
 }
 
 void cache_reap(uint64_t now_ns)
 {
 	uint64_t last = __atomic_load_n(&mm.last_reap_ns, __ATOMIC_RELAXED);
+	struct list_head *pos;
+	unsigned int i;
 
 	if (likely(now_ns - last < REAP_NS) ||
 	    !__atomic_compare_exchange_n(&mm.last_reap_ns, &last, now_ns, false,
 					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
-	reap_all(now_ns, false);
+	if (!cache_chain_trylock()) /* next time */
+		return;
+	list_for_each(pos, &mm.cache_chain) {
+		struct kmem_cache *cachep =
+			list_entry(pos, struct kmem_cache, next);
+
+		for (i = 0; i < mm.nr_slots; i++)
+			reap_array(cachep, __atomic_load_n(&cachep->array[i],
+							   __ATOMIC_ACQUIRE));
+		reap_list3(cachep, now_ns);
+	}
+	cache_chain_unlock();
 }
 
 uint64_t kmem_cache_shrink_all(void)
 {
-	/* Twice: descriptors of off-slab slabs are freed by the first round. */
-	uint64_t slabs = reap_all(0, true);
+	struct list_head *pos;
+	uint64_t slabs = 0, round;
 
-	return slabs + reap_all(0, true);
+	sys_lock(&mm.chain_lock, SYS_RANK_CHAIN);
+	/* Again while descriptors of off-slab slabs were objects of others. */
+	do {
+		round = 0;
+		list_for_each(pos, &mm.cache_chain)
+			round += cache_drain(
+				list_entry(pos, struct kmem_cache, next));
+		slabs += round;
+	} while (round);
+	sys_unlock(&mm.chain_lock, SYS_RANK_CHAIN);
+	return slabs;
 }
 
 /* ---- raw fork --------------------------------------------------------------------------------- */
@@ -681,6 +666,8 @@ static unsigned int lose_lists(struct kmem_cache *cachep)
 	list_init(&l3->slabs_full);
 	list_init(&l3->slabs_free);
 	l3->free_objects = l3->nr_slabs = l3->nr_free_slabs = 0;
+	if (l3->shared)
+		l3->shared->avail = 0;
 	return 1;
 }
 
@@ -689,6 +676,7 @@ unsigned int slab_raw_child(void)
 	struct list_head *pos;
 	unsigned int lost = 0, i;
 
+	cache_chain_repair();
 	list_for_each(pos, &mm.cache_chain) {
 		struct kmem_cache *cachep =
 			list_entry(pos, struct kmem_cache, next);

@@ -3,42 +3,208 @@
 #ifndef BS_MM_SLAB_H
 #define BS_MM_SLAB_H
 
+#include <string.h>
+
 #include "preload/mm/mm.h"
 
-/*
- * Objects of size bytes, aligned to align (power of two, 0: 16).  tags: keep a
- * word per object for tracing.  NULL: no memory, or size beyond KMALLOC_MAX.
- */
-struct kmem_cache *kmem_cache_create(const char *name, size_t size,
-				     size_t align, bool tags);
-void *kmem_cache_alloc(struct kmem_cache *cachep);
-/* 0, or -EALREADY when the object is free (nothing done). */
-int kmem_cache_free(struct kmem_cache *cachep, void *objp);
+/* ---- caches (slab_cache.c) -------------------------------------------------- */
 
-/* Index of the object that starts at p; -1 when p is no start. */
-int64_t obj_to_index(const struct kmem_cache *cachep, const struct slab *slabp,
-		     const void *p);
+/* What a cache is to be; all but size may be 0. */
+struct kmem_cache_args {
+	size_t size;
+	size_t align;	/* power of two; at least 16 is given */
+	uint32_t flags; /* SLAB_* */
+	gfp_t gfp;	/* of its slabs: __GFP_ZONE() */
+	void (*ctor)(void *objp);
+	/*
+	 * The new cache is stored here before anybody can see it in the chain.
+	 * If something is there already, that is the answer.
+	 */
+	struct kmem_cache **install;
+	bool nowait; /* somebody else creates or destroys: give up */
+};
+
+/*
+ * name: 1 to 31 bytes without blanks, that no living cache has.  NULL: not such
+ * a name, size 0 or beyond KMALLOC_MAX, too many caches, no memory.  Says why on
+ * stderr (but for nowait).  The constructor is run once for each object when its
+ * slab is made, not at each allocation: what is freed must be as constructed.
+ * Context: no lock held but with nowait.
+ */
+struct kmem_cache *kmem_cache_create_args(const char *name,
+					  const struct kmem_cache_args *args);
+struct kmem_cache *kmem_cache_create(const char *name, size_t size,
+				     size_t align, uint32_t flags,
+				     void (*ctor)(void *objp));
+/*
+ * -EBUSY, and words on stderr, while objects live.  The program must have ended
+ * all other use of the cache.  Context: no lock held.
+ */
+int kmem_cache_destroy(struct kmem_cache *cachep);
+/* Empties the arrays, frees empty slabs.  1: slabs are left; 0: none. */
+int kmem_cache_shrink(struct kmem_cache *cachep);
+/* What was asked for at creation. */
+size_t kmem_cache_size(const struct kmem_cache *cachep);
+/* Bytes that the owner of an object may use; 0: no live block starts at p. */
+size_t ksize(const void *p);
+
+/* Publish one cache.  List lock held (or all stopped). */
+void cache_publish(struct kmem_cache *cachep);
+
+/* Without a rank: an outer lock tried for from within is no deadlock. */
+bool cache_chain_trylock(void);
+void cache_chain_unlock(void);
+
+/* ---- objects (slab.c) --------------------------------------------------------- */
+
+#define SLAB_WHOLE_OBJECT SIZE_MAX
+
+/* The long ways, ac locked or NULL. */
+void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
+		       gfp_t gfp, size_t size);
+int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
+		    void *objp);
+
+/* This CPU's array, locked; NULL: there is none or it is taken. */
+static inline struct array_cache *cpu_cache_trylock(struct kmem_cache *cachep)
+{
+	unsigned int slot = sys_getcpu();
+	struct array_cache *ac;
+
+	if (unlikely(slot >= MM_MAX_SLOTS))
+		return NULL;
+	ac = __atomic_load_n(&cachep->array[slot], __ATOMIC_ACQUIRE);
+	if (unlikely(!ac) || unlikely(!sys_trylock(&ac->lock, SYS_RANK_CPU)))
+		return NULL;
+	return ac;
+}
+
+/* size: what the owner asked for, for slab_debug and dedicated.c. */
+static inline void *kmem_cache_alloc_sized(struct kmem_cache *cachep, gfp_t gfp,
+					   size_t size)
+{
+	struct array_cache *ac = cpu_cache_trylock(cachep);
+	void *objp;
+
+	if (unlikely(!ac) || unlikely(!ac->avail))
+		return cache_alloc_slow(cachep, ac, gfp, size);
+	objp = ac->entry[--ac->avail];
+	ac->alloc_hits++;
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	return objp;
+}
+
+/* gfp: GFP_KERNEL, GFP_ATOMIC, __GFP_ZERO.  The zone is the cache's. */
+static inline void *kmem_cache_alloc(struct kmem_cache *cachep, gfp_t gfp)
+{
+	void *objp = kmem_cache_alloc_sized(cachep, gfp, SLAB_WHOLE_OBJECT);
+
+	if ((gfp & __GFP_ZERO) && objp)
+		memset(objp, 0, cachep->object_size);
+	return objp;
+}
+
+/* 0, or -EALREADY when the object is free (nothing done). */
+static inline int kmem_cache_free(struct kmem_cache *cachep, void *objp)
+{
+	struct array_cache *ac = cpu_cache_trylock(cachep);
+
+	if (unlikely(!ac) || unlikely(ac->avail >= ac->limit) ||
+	    unlikely(ac->avail && ac->entry[ac->avail - 1] == objp))
+		return cache_free_slow(cachep, ac, objp);
+	ac->entry[ac->avail++] = objp;
+	ac->free_hits++;
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	return 0;
+}
+
+/*
+ * Index of the object that starts at p, of the first `bytes` of them; -1 when p
+ * is no start.
+ */
+static inline int64_t obj_to_index_in(const struct kmem_cache *cachep,
+				      const struct slab *slabp, const void *p,
+				      uint32_t bytes)
+{
+	uint64_t offset = (uint64_t)((const char *)p - slabp->s_mem);
+	uint64_t index = offset * cachep->reciprocal_buffer_size >> 32;
+
+	if (unlikely(offset >= bytes || index * cachep->buffer_size != offset))
+		return -1;
+	return (int64_t)index;
+}
+
+static inline int64_t obj_to_index(const struct kmem_cache *cachep,
+				   const struct slab *slabp, const void *p)
+{
+	return obj_to_index_in(cachep, slabp, p,
+			       cachep->num * cachep->buffer_size);
+}
+
 static inline void *index_to_obj(const struct kmem_cache *cachep,
 				 const struct slab *slabp, uint32_t index)
 {
 	return slabp->s_mem + (size_t)cachep->buffer_size * index;
 }
 
-/* Which general cache serves size bytes; 1 <= size <= KMALLOC_MAX. */
-static inline unsigned int kmalloc_nr(size_t size)
-{
-	if (likely(size <= KMALLOC_SMALL))
-		return mm.kmalloc_index[(size + 15) / 16];
-	return 64 - (unsigned int)__builtin_clzll(size - 1) - 2;
-}
+/* Bytes of an object that its owner may use. */
+size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
+		  uint32_t index);
 
-/* Publish one cache.  List lock held (or all stopped). */
-void cache_publish(struct kmem_cache *cachep);
-/* Empty all per-CPU arrays and free slabs.  Returns slabs destroyed. */
+/* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */
 uint64_t kmem_cache_shrink_all(void);
+/* The same for one cache.  Context: up to the chain lock held. */
+uint64_t cache_drain(struct kmem_cache *cachep);
 /* Every REAP_NS, from slow paths. */
 void cache_reap(uint64_t now_ns);
 /* Raw fork: give up what is locked.  Returns the number given up. */
 unsigned int slab_raw_child(void);
+
+/* ---- general caches (kmalloc.c, dedicated.c) ------------------------------------- */
+
+/* Which general cache serves size bytes; size <= KMALLOC_MAX. */
+static inline unsigned int kmalloc_nr(size_t size)
+{
+	if (size <= 64)
+		return (size > 16 ? 1U : 0U) + (size > 32 ? 1U : 0U);
+	if (size <= 192)
+		return 3U + (size > 96 ? 1U : 0U) + (size > 128 ? 1U : 0U);
+	return 64 - (unsigned int)__builtin_clzll(size - 1) - 2;
+}
+
+/* The step of the table that size bytes are in. */
+static inline unsigned int kmalloc_step(size_t size)
+{
+	if (likely(size <= KMALLOC_FINE))
+		return (unsigned int)((size + KMALLOC_FINE_STEP - 1) /
+				      KMALLOC_FINE_STEP);
+	return (unsigned int)(KMALLOC_NR_FINE +
+			      (size - 1 - KMALLOC_FINE) / KMALLOC_COARSE_STEP);
+}
+
+/* The largest size of a step. */
+static inline uint32_t kmalloc_step_bytes(unsigned int step)
+{
+	if (step < KMALLOC_NR_FINE)
+		return (uint32_t)(step * KMALLOC_FINE_STEP);
+	return (uint32_t)(KMALLOC_FINE +
+			  (step - KMALLOC_NR_FINE + 1) * KMALLOC_COARSE_STEP);
+}
+
+/* Who serves size bytes now; size <= KMALLOC_MAX. */
+static inline struct kmem_cache *kmalloc_cache(size_t size)
+{
+	return __atomic_load_n(&mm.kmalloc_table[kmalloc_step(size)],
+			       __ATOMIC_ACQUIRE);
+}
+
+/* The cache whose slabs come from a zone, made at first use; NULL: no memory. */
+struct kmem_cache *kmalloc_cache_of_zone(unsigned int zone_nr, size_t size);
+
+/*
+ * dedicated.c: an array of a general or dedicated cache was refilled for a
+ * request of size bytes.  No lock of the cache's held.
+ */
+void kmalloc_observe(struct kmem_cache *cachep, size_t size);
 
 #endif

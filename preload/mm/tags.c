@@ -32,7 +32,7 @@ static void visit_slab(const struct visit *v, const struct slab *slabp)
 
 		if (tag)
 			v->fn(v->arg, tag,
-			      cachep->buffer_size - tag_slack(tag));
+			      obj_usable(cachep, slabp, i) - tag_slack(tag));
 	}
 }
 

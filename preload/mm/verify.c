@@ -14,6 +14,7 @@
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 
 typedef void live_fn_t(void *arg, uint64_t tag, uint64_t requested_bytes);
@@ -311,6 +312,20 @@ static bool is_cached(const struct walk *w, const void *objp)
 	return false;
 }
 
+static void check_debug(struct walk *w, const struct kmem_cache *cachep,
+			const struct slab *slabp, uint32_t index)
+{
+	const char *what;
+	const void *bad;
+
+	if (!cache_has_debug(cachep))
+		return;
+	what = slab_debug_verify(cachep, slabp, index, &bad);
+	if (what)
+		fail(w, "I18: %s: object %p: %s at %p", cachep->name,
+		     index_to_obj(cachep, slabp, index), what, bad);
+}
+
 static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 			  const struct slab *slabp)
 {
@@ -321,20 +336,21 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 		uint64_t tag = slabp->tags ? load_tag(&slabp->tags[i]) : 0;
 		bool live = is_active &&
 			    !is_cached(w, index_to_obj(cachep, slabp, i));
+		size_t usable = obj_usable(cachep, slabp, i);
 
 		active += is_active;
+		check_debug(w, cachep, slabp, i);
 		if (!tag)
 			continue;
 		if (!live)
 			fail(w, "I13: %s: free object %p has a tag",
 			     cachep->name, index_to_obj(cachep, slabp, i));
-		else if (tag_slack(tag) > cachep->buffer_size)
-			fail(w, "I13: %s: slack of %p is %u of %u bytes",
+		else if (tag_slack(tag) > usable)
+			fail(w, "I13: %s: slack of %p is %u of %lu bytes",
 			     cachep->name, index_to_obj(cachep, slabp, i),
-			     tag_slack(tag), cachep->buffer_size);
+			     tag_slack(tag), (unsigned long)usable);
 		else if (w->live_fn)
-			w->live_fn(w->live_arg, tag,
-				   cachep->buffer_size - tag_slack(tag));
+			w->live_fn(w->live_arg, tag, usable - tag_slack(tag));
 	}
 	if (active != slabp->inuse)
 		fail(w, "I8: %s: slab %p has %u active objects, inuse %u",
@@ -466,9 +482,13 @@ static bool collect_cached(struct walk *w)
 	size_t max = 1, i;
 	unsigned int s;
 
-	list_for_each(pos, &mm.cache_chain)
-		max += (size_t)list_entry(pos, struct kmem_cache, next)->limit *
-		       mm.nr_slots;
+	list_for_each(pos, &mm.cache_chain) {
+		const struct kmem_cache *cachep =
+			list_entry(pos, struct kmem_cache, next);
+
+		max += (size_t)cachep->limit * mm.nr_slots +
+		       cachep->shared * cachep->batchcount;
+	}
 	w->cached_bytes = ALIGN_UP(max * sizeof(void *), PAGE_SIZE);
 	w->cached = sys_reserve(w->cached_bytes);
 	if (!w->cached)
@@ -480,13 +500,38 @@ static bool collect_cached(struct walk *w)
 		for (s = 0; s < mm.nr_slots; s++)
 			if (cachep->array[s])
 				check_array(w, cachep, cachep->array[s]);
+		if (cachep->list3.shared)
+			check_array(w, cachep, cachep->list3.shared);
 	}
 	sort_pointers(w->cached, w->nr_cached);
 	for (i = 1; i < w->nr_cached; i++)
 		if (w->cached[i] == w->cached[i - 1])
-			fail(w, "I9: object %p is twice in per-CPU arrays",
+			fail(w, "I9: object %p is twice in arrays",
 			     w->cached[i]);
 	return true;
+}
+
+/* Each size leads to a cache that is alive and large enough. */
+static void check_kmalloc_table(struct walk *w)
+{
+	struct list_head *pos;
+	unsigned int step;
+
+	for (step = 0; step < KMALLOC_NR_STEPS && !w->broken; step++) {
+		const struct kmem_cache *cachep = mm.kmalloc_table[step];
+		bool alive = false;
+
+		list_for_each(pos, &mm.cache_chain)
+			if (list_entry(pos, struct kmem_cache, next) == cachep)
+				alive = true;
+		if (!alive ||
+		    !(cachep->flags & (SLAB_GENERAL | SLAB_DEDICATED)))
+			fail(w, "I17: size %u leads to no kmalloc cache",
+			     kmalloc_step_bytes(step));
+		else if (cachep->object_size < kmalloc_step_bytes(step))
+			fail(w, "I17: size %u leads to %s",
+			     kmalloc_step_bytes(step), cachep->name);
+	}
 }
 
 /* ---- areas ---------------------------------------------------------------------------- */
@@ -568,6 +613,7 @@ int mm_verify(char *why, size_t why_len, live_fn_t *live_fn, void *arg)
 	}
 	for (i = 0; i < mm.nr_zones && !w.broken; i++)
 		check_zone(&w, &mm.zone[i]);
+	check_kmalloc_table(&w);
 	if (!w.broken)
 		list_for_each(pos, &mm.cache_chain)
 			check_cache(&w,

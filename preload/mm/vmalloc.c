@@ -30,7 +30,7 @@ int vmalloc_init(void)
 	list_init(&mm.vm_lazy);
 	mm.area_slot_next = 1;
 	mm.vm_cachep = kmem_cache_create("vm_struct", sizeof(struct vm_struct),
-					 0, false);
+					 0, 0, NULL);
 	return mm.vm_cachep ? 0 : -ENOMEM;
 }
 

@@ -193,7 +193,7 @@ static void unpublish(struct vm_struct *area)
 struct vm_struct *vm_insert(uint64_t addr, uint64_t size, uint32_t flags,
 			    uint32_t prot)
 {
-	struct vm_struct *area = kmem_cache_alloc(mm.vm_cachep);
+	struct vm_struct *area = kmem_cache_alloc(mm.vm_cachep, GFP_KERNEL);
 
 	if (!area)
 		return NULL;

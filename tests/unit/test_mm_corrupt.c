@@ -23,6 +23,7 @@ struct scene {
 	char *small[400]; /* 64 bytes each; every second one was freed */
 	char *large[2];
 	char *area[2];
+	char *debugged[2]; /* 90 bytes in kmalloc-96; the second was freed */
 };
 
 static void release(void *p)
@@ -46,6 +47,11 @@ static void *obtain(size_t size)
 	return p;
 }
 
+static struct kmem_cache *cache_of(const void *p)
+{
+	return pfn_to_page(virt_to_pfn(p))->cache;
+}
+
 static void set_up(struct scene *s)
 {
 	struct mm_config c;
@@ -53,15 +59,23 @@ static void set_up(struct scene *s)
 
 	mm_default_config(&c);
 	c.tags = true;
+	c.slab_debug = BS_DEBUG_RED_ZONE | BS_DEBUG_POISON;
+	strcpy(c.slab_debug_names, "kmalloc-96");
 	assert_int_equal(mm_init(&c, NULL), 0);
 	for (i = 0; i < 400; i++)
 		s->small[i] = obtain(64);
 	for (i = 0; i < 400; i += 2)
 		release(s->small[i]);
+	/* The shared array keeps nothing from the slabs, a CPU's has some. */
+	kmem_cache_shrink(cache_of(s->small[1]));
+	for (i = 391; i < 400; i += 2)
+		release(s->small[i]);
 	for (i = 0; i < 2; i++) {
+		s->debugged[i] = obtain(90);
 		s->large[i] = obtain(300000);
 		s->area[i] = obtain(5UL << 20);
 	}
+	release(s->debugged[1]);
 	assert_mm_holds();
 }
 
@@ -80,11 +94,6 @@ static uint64_t some_free_block(unsigned int *order, unsigned int *type)
 		}
 	fail_msg("no free block");
 	return 0;
-}
-
-static struct kmem_cache *cache_of(const void *p)
-{
-	return pfn_to_page(virt_to_pfn(p))->cache;
 }
 
 static struct slab *slab_of(const void *p)
@@ -213,7 +222,7 @@ static void c14_page_names_wrong_slab(struct scene *s)
 	struct slab *other = NULL;
 	unsigned int i;
 
-	for (i = 3; i < 400 && !other; i += 2)
+	for (i = 3; i < 390 && !other; i += 2)
 		if (slab_of(s->small[i]) != slab_of(s->small[1]))
 			other = slab_of(s->small[i]);
 	assert_non_null(other);
@@ -300,6 +309,39 @@ static void c20_pcp_count_off_by_one(struct scene *s)
 	mm.zone[0].stat.pcp_count[slot]++;
 }
 
+/* One CPU has no shared array. */
+static void c21_object_in_both_arrays(struct scene *s)
+{
+	struct kmem_cache *cachep = cache_of(s->small[1]);
+	struct array_cache *ac = full_array(cachep);
+	struct array_cache *shared = cachep->list3.shared;
+
+	if (!shared)
+		shared = ac;
+	shared->entry[shared->avail++] = ac->entry[0];
+}
+
+static void c22_table_leads_to_a_small_cache(struct scene *s)
+{
+	(void)s;
+	mm.kmalloc_table[kmalloc_step(100)] = mm.kmalloc_caches[0];
+}
+
+static void c23_red_zone_of_live_object(struct scene *s)
+{
+	s->debugged[0][90] = 1;
+}
+
+static void c24_red_zone_of_free_object(struct scene *s)
+{
+	s->debugged[1][-1] = 1;
+}
+
+static void c25_poison_of_free_object(struct scene *s)
+{
+	s->debugged[1][40] = 1;
+}
+
 /* What the walker must say, in the order of the numbers. */
 static const struct {
 	void (*corrupt)(struct scene *s);
@@ -325,6 +367,11 @@ static const struct {
 	{ c18_block_type_changed, "I14" },
 	{ c19_page_twice_in_pcp_list, "I15" },
 	{ c20_pcp_count_off_by_one, "I15" },
+	{ c21_object_in_both_arrays, "I9" },
+	{ c22_table_leads_to_a_small_cache, "I17" },
+	{ c23_red_zone_of_live_object, "I18" },
+	{ c24_red_zone_of_free_object, "I18" },
+	{ c25_poison_of_free_object, "I18" },
 };
 
 static void mm_verify_corrupted_fails(void **state)
