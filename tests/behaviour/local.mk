@@ -29,6 +29,7 @@ behaviour_programs = \
 	tests/behaviour/mmap \
 	tests/behaviour/route \
 	tests/behaviour/sandbox \
+	tests/behaviour/signal-storm \
 	tests/behaviour/signals \
 	tests/behaviour/small-world \
 	tests/behaviour/stacks \
@@ -74,6 +75,9 @@ tests_behaviour_route_SOURCES = tests/behaviour/route.c tests/behaviour/check.h
 tests_behaviour_route_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_sandbox_SOURCES = tests/behaviour/sandbox.c tests/behaviour/check.h
 tests_behaviour_sandbox_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_signal_storm_SOURCES = tests/behaviour/signal-storm.c tests/behaviour/check.h
+tests_behaviour_signal_storm_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_signal_storm_LDFLAGS = $(AM_LDFLAGS) -pthread
 tests_behaviour_signals_SOURCES = tests/behaviour/signals.c tests/behaviour/check.h
 tests_behaviour_signals_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_small_world_SOURCES = tests/behaviour/small-world.c tests/behaviour/check.h
