@@ -12,6 +12,7 @@ MM_TESTS = \
 	tests/unit/test_areas \
 	tests/unit/test_dma \
 	tests/unit/test_mm \
+	tests/unit/test_mm_all \
 	tests/unit/test_mm_corrupt \
 	tests/unit/test_mm_random
 UNIT_TESTS += $(MM_TESTS)
@@ -29,6 +30,10 @@ tests_unit_test_mm_SOURCES = tests/unit/test_mm.c \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_mm_CFLAGS = $(MM_TEST_CFLAGS)
 tests_unit_test_mm_LDADD = $(MM_TEST_LIBS)
+tests_unit_test_mm_all_SOURCES = tests/unit/test_mm_all.c \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_mm_all_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_mm_all_LDADD = $(MM_TEST_LIBS)
 tests_unit_test_mm_corrupt_SOURCES = tests/unit/test_mm_corrupt.c \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_mm_corrupt_CFLAGS = $(MM_TEST_CFLAGS)
