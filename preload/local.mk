@@ -84,6 +84,10 @@ libtrace_la_SOURCES = \
 libtrace_la_CFLAGS = $(BS_PRELOAD_CFLAGS) $(LIBUNWIND_CFLAGS)
 
 libbuddyscope_la_SOURCES = \
+	include/buddyscope/mm.h \
+	preload/api.c \
+	preload/api-map.c \
+	preload/api.h \
 	preload/dl.c \
 	preload/entry.h \
 	preload/foreign.c \
@@ -104,7 +108,7 @@ libbuddyscope_la_LIBADD = libtrace.la libmm.la
 # initfirst: our constructor comes before all others, so that our atfork handler
 # is the first.  now: no lazy binding in a vfork child or a signal handler.
 # nodelete: other code holds addresses of ours for ever.
-libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version -shared \
 	-Wl,--version-script=$(top_srcdir)/preload/libbuddyscope.map \
 	-Wl,-z,initfirst -Wl,-z,now -Wl,-z,nodelete -Wl,-z,defs
 EXTRA_libbuddyscope_la_DEPENDENCIES = preload/libbuddyscope.map

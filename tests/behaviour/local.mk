@@ -16,6 +16,8 @@ RUN_TESTS += \
 	tests/behaviour/run
 
 behaviour_programs = \
+	tests/behaviour/api \
+	tests/behaviour/api-linked \
 	tests/behaviour/deepbind \
 	tests/behaviour/descriptors \
 	tests/behaviour/dlclose \
@@ -49,6 +51,15 @@ check_LTLIBRARIES += \
 BEHAVIOUR_CFLAGS = $(AM_CFLAGS) -O1 -g -fno-builtin -Wno-deprecated-declarations
 BEHAVIOUR_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17 -O1 -g -fno-builtin
 
+# The same program with weak symbols and with the library as one of its own.
+tests_behaviour_api_SOURCES = tests/behaviour/api.c tests/behaviour/check.h
+tests_behaviour_api_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/include
+tests_behaviour_api_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_api_linked_SOURCES = $(tests_behaviour_api_SOURCES)
+tests_behaviour_api_linked_CPPFLAGS = $(tests_behaviour_api_CPPFLAGS) -DBS_LINKED
+tests_behaviour_api_linked_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_api_linked_LDFLAGS = $(AM_LDFLAGS) -no-install
+tests_behaviour_api_linked_LDADD = libbuddyscope.la
 tests_behaviour_deepbind_SOURCES = tests/behaviour/deepbind.c tests/behaviour/check.h
 tests_behaviour_deepbind_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_descriptors_SOURCES = tests/behaviour/descriptors.c tests/behaviour/check.h
