@@ -12,6 +12,7 @@ EXTRA_DIST += \
 	tests/real/mpv-plays \
 	tests/real/parsers \
 	tests/real/programs-identical \
+	tests/real/route-mpv \
 	tests/real/segment.py \
 	tests/real/shapes.c \
 	tests/real/shim.c \
@@ -28,6 +29,7 @@ endif
 RUN_TESTS += \
 	tests/real/programs-identical \
 	tests/real/mpv-plays \
+	tests/real/route-mpv \
 	tests/real/adds-up \
 	tests/real/startup \
 	tests/real/parsers
