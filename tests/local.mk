@@ -73,4 +73,5 @@ include $(top_srcdir)/tests/behaviour/local.mk
 include $(top_srcdir)/tests/unit/daemon.mk
 include $(top_srcdir)/tests/unit/shared.mk
 include $(top_srcdir)/tests/unit/trace.mk
+include $(top_srcdir)/tests/story/local.mk
 include $(top_srcdir)/tests/trace/local.mk
