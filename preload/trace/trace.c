@@ -82,16 +82,24 @@ static void memo_store(uint64_t hash, uint32_t site)
 
 /* ---- the running stack --------------------------------------------------------------- */
 
-static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash)
+/*
+ * sure: the module table is up to date.  Else an address of no module may be one
+ * of a module just loaded: the memo must not keep that.
+ */
+static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash,
+			 bool sure)
 {
 	uint32_t generation[TRACE_MAX_FRAMES], node, site;
+	bool unknown = false;
 	size_t i;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
 		generation[i] = segment_generation(pcs[i] - 1);
+		unknown = unknown || !generation[i];
+	}
 	node = depot_add(pcs, generation, nr);
 	site = node == DEPOT_NONE ? 0 : site_of_node(node);
-	if (site)
+	if (site && (sure || !unknown))
 		memo_store(hash, site);
 	return site;
 }
@@ -108,14 +116,14 @@ static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 		segment_modules_check(pcs, nr);
 		hash = trace_hash_stack(pcs, nr);
 	}
-	site = add_site(pcs, nr, hash);
+	site = add_site(pcs, nr, hash, refresh);
 	if (site || nr <= DEPOT_SHORT)
 		return site;
 	/* the depot is full: at least who called */
 	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
 	hash = trace_hash_stack(pcs, DEPOT_SHORT);
 	site = memo_find(hash, pcs, DEPOT_SHORT);
-	return site ? site : add_site(pcs, DEPOT_SHORT, hash);
+	return site ? site : add_site(pcs, DEPOT_SHORT, hash, refresh);
 }
 
 static uint32_t running_site(void)
