@@ -14,7 +14,8 @@ MM_TESTS = \
 	tests/unit/test_mm \
 	tests/unit/test_mm_all \
 	tests/unit/test_mm_corrupt \
-	tests/unit/test_mm_random
+	tests/unit/test_mm_random \
+	tests/unit/test_slab
 UNIT_TESTS += $(MM_TESTS)
 MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 MM_TEST_LIBS = libmm.la $(CMOCKA_LIBS) -lpthread
@@ -42,6 +43,11 @@ tests_unit_test_mm_random_SOURCES = tests/unit/test_mm_random.c \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_mm_random_CFLAGS = $(MM_TEST_CFLAGS)
 tests_unit_test_mm_random_LDADD = $(MM_TEST_LIBS)
+
+tests_unit_test_slab_SOURCES = tests/unit/test_slab.c \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_slab_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_slab_LDADD = $(MM_TEST_LIBS)
 
 EXTRA_DIST += \
 	tests/bare-system \

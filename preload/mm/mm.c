@@ -343,6 +343,7 @@ void mm_fork_child(void)
 {
 	sys_rank_reset();
 	mm.carveouts_inherited = true;
+	mm.nr_forks++;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
 	mm_fork_parent();
@@ -354,6 +355,7 @@ unsigned int mm_raw_child(void)
 
 	sys_rank_reset();
 	mm.carveouts_inherited = true;
+	mm.nr_forks++;
 	if (sys_is_locked(&mm.vm_lock)) {
 		mm.vm_root =
 			NULL; /* frees of those areas are not ours any more */

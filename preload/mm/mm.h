@@ -600,7 +600,8 @@ struct mm {
 	unsigned int nr_devices;
 	/* Canonical, published by copy; a device keeps its place for ever. */
 	struct bs_abi_device device[MM_MAX_DEVICES];
-	bool sandboxed; /* a seccomp filter is on: no unusual system call */
+	uint32_t nr_forks; /* that made this process and those before it */
+	bool sandboxed;	   /* a seccomp filter is on: no unusual system call */
 	struct sys_lock event_lock;
 	uint64_t nr_events;
 	struct mm_ratelimit ratelimit[BS_NR_EVENTS];

@@ -577,7 +577,9 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	uint64_t before, after;
 	unsigned int i;
 
-	before = __atomic_load_n(&l3->nr_slabs, __ATOMIC_RELAXED);
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	before = cachep->reaped;
+	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
 	for (i = 0; i < mm.nr_slots; i++) {
 		struct array_cache *ac =
 			__atomic_load_n(&cachep->array[i], __ATOMIC_ACQUIRE);
@@ -596,10 +598,10 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	destroy_slabs(cachep, chain);
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	chain = unlink_free_slabs(cachep, UINT64_MAX);
-	after = l3->nr_slabs;
+	after = cachep->reaped;
 	list3_unlock(cachep);
 	destroy_slabs(cachep, chain);
-	return before > after ? before - after : 0;
+	return after - before;
 }
 
 void cache_reap(uint64_t now_ns)

@@ -169,7 +169,7 @@ static bool wants_off_slab(const struct kmem_cache *cachep)
 	/* With debug a descriptor is large: from caches far below only. */
 	if (cachep->flags & SLAB_DEBUG_FLAGS)
 		return cachep->object_size >= PAGE_SIZE;
-	return cachep->buffer_size >= OFF_SLAB_MIN_BYTES;
+	return cachep->object_size >= OFF_SLAB_MIN_BYTES;
 }
 
 static void set_geometry(struct kmem_cache *cachep,
@@ -582,9 +582,15 @@ int kmem_cache_destroy(struct kmem_cache *cachep)
 
 int kmem_cache_shrink(struct kmem_cache *cachep)
 {
+	struct kmem_list3 *l3 = &cachep->list3;
+	bool left;
+
 	slab_debug_check_cache(cachep);
 	cache_drain(cachep);
-	return __atomic_load_n(&cachep->list3.nr_slabs, __ATOMIC_RELAXED) != 0;
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	left = l3->nr_slabs != 0;
+	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
+	return left;
 }
 
 size_t kmem_cache_size(const struct kmem_cache *cachep)

@@ -113,7 +113,9 @@ size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 {
 	if (likely(!cache_has_debug(cachep)))
 		return cachep->buffer_size;
-	return slab_debug_of(cachep, slabp, index)->requested_bytes;
+	return __atomic_load_n(
+		&slab_debug_of(cachep, slabp, index)->requested_bytes,
+		__ATOMIC_RELAXED);
 }
 
 /* Bytes that must all have one value. */
@@ -446,13 +448,30 @@ void slab_debug_new_slab(const struct kmem_cache *cachep,
 	}
 }
 
+/* Asking the kernel each time would take longer than all the rest. */
+static uint32_t this_thread(void)
+{
+	SYS_TLS struct {
+		uint32_t tid, nr_forks;
+	} self;
+	uint32_t nr_forks = __atomic_load_n(&mm.nr_forks, __ATOMIC_RELAXED);
+
+	if (mm.sandboxed)
+		return 0;
+	if (!self.tid || self.nr_forks != nr_forks) {
+		self.tid = (uint32_t)sys_gettid();
+		self.nr_forks = nr_forks;
+	}
+	return self.tid;
+}
+
 static void set_track(const struct kmem_cache *cachep, struct slab_track *t)
 {
 	memset(t, 0, sizeof(*t));
 	if (!(cachep->flags & SLAB_STORE_USER))
 		return;
 	t->when_ns = sys_now_coarse_ns();
-	t->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
+	t->tid = this_thread();
 	if (mm.client.current_site)
 		t->site = mm.client.current_site();
 }
@@ -479,8 +498,10 @@ void *slab_debug_alloc(struct kmem_cache *cachep, gfp_t gfp, size_t size)
 			  (uint32_t)obj_to_index(cachep, slabp, objp));
 	if (find_damage(cachep, d, objp, false, &e))
 		tell(&e);
-	d->requested_bytes =
-		(uint32_t)MIN(MAX(size, (size_t)1), cachep->object_size);
+	__atomic_store_n(&d->requested_bytes,
+			 (uint32_t)MIN(MAX(size, (size_t)1),
+				       cachep->object_size),
+			 __ATOMIC_RELAXED);
 	set_track(cachep, &d->alloc);
 	owner_count(cachep, d->alloc.site, 1);
 	if (cachep->flags & SLAB_POISON)
