@@ -132,6 +132,11 @@ extern BS_HIDDEN bool bs_unwinder_wanted;
 /* Constant after the start: bs_options.trace_mode != BS_TRACE_OFF. */
 extern BS_HIDDEN bool bs_tracing;
 
+/*
+ * Stacks are recorded: tracing, or slab_debug=U.  Constant after the start.
+ */
+extern BS_HIDDEN bool bs_stacks;
+
 /* Slow ways; depth is 1 when they are called. */
 bool bs_enter_slow(void *caller);
 void bs_leave_slow(void);
@@ -201,6 +206,9 @@ enum bs_misuse {
 /* Reports on stderr and in the event ring; aborts unless on_error=continue. */
 void bs_report_free(enum bs_misuse what, const char *call, const void *p,
 		    void *caller);
+
+/* mm_client.slab_error: the same for what slab_debug finds.  Called inside. */
+void bs_report_slab(const struct slab_error *e);
 
 /* ---- foreign.c ---------------------------------------------------------------- */
 

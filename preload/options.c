@@ -31,6 +31,7 @@ enum option_type {
 	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
 	OPT_MEMMAP, /* SIZE$NAME; may be given several times */
 	OPT_ROUTE,  /* conditions:target; may be given several times */
+	OPT_DEBUG,  /* letters,cache,... */
 };
 
 /* Where a value goes; bytes is the size of the field. */
@@ -64,6 +65,11 @@ static const struct option {
 	  "window of vmalloc areas, their guard pages included; none: no limit" },
 	{ "memmap", OPT_MEMMAP, FIELD(mm.carveout), "", "SIZE$NAME",
 	  "a carve-out, memory that no zone has; up to 8 of them" },
+	{ "dedicated", OPT_CHOICE, FIELD(mm.dedicated), "on", "off|on",
+	  "caches of exactly the sizes that the program asks for often" },
+	{ "slab_debug", OPT_DEBUG, FIELD(mm.slab_debug), "",
+	  "FZPU[,CACHE*,...]",
+	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
 	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
@@ -76,12 +82,17 @@ static const struct option {
 	{ "publish", OPT_CHOICE, FIELD(publish), "on", "off|on",
 	  "make a segment that others can read" },
 	{ "on_error", OPT_CHOICE, FIELD(on_error), "abort", "abort|continue",
-	  "after the report of a double or bad free" },
+	  "after the report of a double or bad free, or of slab_debug" },
 	{ "verify", OPT_CHOICE, FIELD(verify), "off", "off|exit",
 	  "at exit, prove the engine's invariants and say so on stderr" },
 };
 
 static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1, "order of trace=");
+#define BS_DEBUG_ALL                                                           \
+	(BS_DEBUG_CHECKS | BS_DEBUG_RED_ZONE | BS_DEBUG_POISON | BS_DEBUG_USER)
+static_assert(BS_DEBUG_CHECKS == 1 && BS_DEBUG_RED_ZONE == 2 &&
+		      BS_DEBUG_POISON == 4 && BS_DEBUG_USER == 8,
+	      "order of slab_debug='s letters");
 static_assert(BS_ON_ERROR_ABORT == 0 && BS_ON_ERROR_CONTINUE == 1,
 	      "order of on_error=");
 static_assert(BS_VERIFY_OFF == 0 && BS_VERIFY_EXIT == 1, "order of verify=");
@@ -254,6 +265,30 @@ static bool parse_memmap(struct word w, struct mm_config *c)
 	return true;
 }
 
+/* No letters: all of them, as the kernel has it. */
+static bool parse_debug(struct word w, struct mm_config *c)
+{
+	static const char letters[] = "FZPU"; /* bit 0, 1, ...: BS_DEBUG_* */
+	uint32_t debug = 0;
+
+	for (; w.len && *w.p != ','; w.p++, w.len--) {
+		const char *at = memchr(letters, *w.p, sizeof(letters) - 1);
+
+		if (!at)
+			return false;
+		debug |= 1U << (at - letters);
+	}
+	if (w.len < 2 ? w.len || !debug : w.len > sizeof(c->slab_debug_names))
+		return false;
+	c->slab_debug = debug ? debug : BS_DEBUG_ALL;
+	c->slab_debug_names[0] = '\0';
+	if (w.len) {
+		memcpy(c->slab_debug_names, w.p + 1, w.len - 1);
+		c->slab_debug_names[w.len - 1] = '\0';
+	}
+	return true;
+}
+
 static bool parse_dir(struct word w, char *dir)
 {
 	while (w.len > 1 && w.p[w.len - 1] == '/')
@@ -283,6 +318,8 @@ static bool parse_value(const struct option *o, struct word w)
 		return parse_zones(w, &bs_options.mm);
 	case OPT_ROUTE:
 		return route_parse(w.p, w.len);
+	case OPT_DEBUG:
+		return parse_debug(w, &bs_options.mm);
 	case OPT_DIR:
 		return parse_dir(w, field);
 	case OPT_SIZE:

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "preload/internal.h"
+#include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 #include "preload/segment.h"
 #include "preload/trace/trace.h"
@@ -40,7 +41,8 @@ static bool in_slab(const char *p, struct page *page, struct victim *v)
 	if (nr >= cache->num)
 		return false;
 	v->start = slab->s_mem + nr * cache->buffer_size;
-	v->bytes = cache->buffer_size;
+	v->bytes = cache_has_debug(cache) ? cache->object_size
+					  : cache->buffer_size;
 	v->kind = cache->name;
 	v->tag = slab->tags ? slab->tags[nr] : 0;
 	return true;
@@ -142,14 +144,14 @@ static size_t site_stack(uint32_t site, uintptr_t *pcs, size_t max)
 	return nr;
 }
 
-static void say_caller(void *caller)
+static void say_caller(const char *what, void *caller)
 {
 	uintptr_t pcs[TRACE_MAX_FRAMES];
 	enum unwind_end end;
 	size_t nr = 0;
 
 	if (bs_enter()) {
-		if (bs_tracing)
+		if (bs_stacks)
 			nr = unwind_stack(pcs, ARRAY_SIZE(pcs), &end);
 		bs_leave();
 	}
@@ -157,7 +159,7 @@ static void say_caller(void *caller)
 		pcs[0] = (uintptr_t)caller;
 		nr = 1;
 	}
-	sys_say("  freed by:");
+	sys_say("  %s by:", what);
 	say_stack(pcs, nr);
 }
 
@@ -186,6 +188,37 @@ static void say_site(uint32_t site)
 	}
 }
 
+/* What slab_debug=U noted. */
+static void say_track(const char *what, const struct slab_track *t)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	size_t nr = 0;
+
+	if (!t->when_ns)
+		return;
+	sys_say("  %s %lu ms ago by thread %u:", what,
+		(unsigned long)((sys_now_coarse_ns() - t->when_ns) / 1000000),
+		t->tid);
+	if (bs_enter()) {
+		nr = site_stack(t->site, pcs, ARRAY_SIZE(pcs));
+		bs_leave();
+	}
+	say_stack(pcs, nr);
+}
+
+/* True: slab_debug knows more of the block than a tag does. */
+static bool say_tracks(const struct victim *v)
+{
+	struct slab_track alloc, free;
+
+	if (!v->start || !slab_debug_tracks(v->start, &alloc, &free))
+		return false;
+	mm_count(BS_VMSTAT_DEBUG_ERRORS, 1);
+	say_track("allocated", &alloc);
+	say_track("freed before", &free);
+	return true;
+}
+
 static void say_victim(const char *p, const struct victim *v)
 {
 	if (p == v->start)
@@ -196,6 +229,14 @@ static void say_victim(const char *p, const struct victim *v)
 			"(%s)",
 			(unsigned long)(p - v->start), (unsigned long)v->bytes,
 			(const void *)v->start, v->kind);
+}
+
+static void stop_unless_continue(void)
+{
+	if (bs_options.on_error == BS_ON_ERROR_ABORT) {
+		sys_say("  stopping (on_error=continue goes on)");
+		abort();
+	}
 }
 
 static const struct {
@@ -228,14 +269,91 @@ void bs_report_free(enum bs_misuse what, const char *call, const void *p,
 			 0, (uint64_t)(uintptr_t)p, v.bytes);
 		bs_leave();
 	}
-	say_caller(caller);
+	say_caller("freed", caller);
 	if (known)
 		say_victim(p, &v);
-	say_site(twice ? freed_site(p) : tag_site(v.tag));
+	if (!say_tracks(&v))
+		say_site(twice ? freed_site(p) : tag_site(v.tag));
 	sys_say("  hint: %s", words[what].hint);
-	if (bs_options.on_error == BS_ON_ERROR_ABORT) {
-		sys_say("  stopping (on_error=continue goes on)");
-		abort();
+	stop_unless_continue();
+	errno = saved_errno;
+}
+
+/* ---- slab_debug --------------------------------------------------------------- */
+
+#define DUMP_BYTES 16U /* in a line */
+
+/* What a byte of the buffer is for. */
+static const char *dump_part(const struct slab_error *e, const char *at)
+{
+	if (at < e->objp)
+		return "Redzone";
+	return at < e->objp + (e->live ? e->requested_bytes : e->object_bytes)
+		       ? "Object "
+		       : "Redzone";
+}
+
+static void say_dump(const struct slab_error *e)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint32_t i, j, nr;
+
+	for (i = 0; i < e->nr_dump; i += nr) {
+		const char *part = dump_part(e, e->dump_at + i);
+		char line[DUMP_BYTES * 3 + 1], text[DUMP_BYTES + 1];
+
+		nr = MIN(DUMP_BYTES, e->nr_dump - i);
+		for (j = 0; j < nr; j++) {
+			uint8_t c = e->dump[i + j];
+
+			if (dump_part(e, e->dump_at + i + j) != part)
+				nr = j; /* one part in a line */
+			line[3 * j] = hex[c >> 4];
+			line[3 * j + 1] = hex[c & 15];
+			line[3 * j + 2] = ' ';
+			text[j] = c >= ' ' && c < 127 ? (char)c : '.';
+		}
+		line[3 * nr] = text[nr] = '\0';
+		sys_say("  %s %p: %s %s", part, (const void *)(e->dump_at + i),
+			line, text);
 	}
+}
+
+static void say_bad_bytes(const struct slab_error *e)
+{
+	long offset = e->bad - e->objp;
+	bool before = offset < 0;
+
+	sys_say("  bytes %p to %p, %ld %s the object's start: %x instead of %x",
+		(const void *)e->bad, (const void *)(e->bad + e->nr_bad - 1),
+		before ? -offset : offset, before ? "before" : "behind",
+		e->found, e->expected);
+}
+
+void bs_report_slab(const struct slab_error *e)
+{
+	const struct slab_track alloc = { e->alloc_ns, e->alloc_site,
+					  e->alloc_tid };
+	const struct slab_track free = { e->free_ns, e->free_site,
+					 e->free_tid };
+	int saved_errno = errno;
+	uint32_t depth = bs_tls.depth;
+
+	bs_tls.depth = 0; /* what names a stack comes in by the door */
+	sys_say("BUG %s: %s, in process %d, thread %d", e->cache, e->what,
+		(int)bs_pid, (int)sys_gettid());
+	sys_say("  object %p of %u bytes, asked for: %u, %s",
+		(const void *)e->objp, e->object_bytes, e->requested_bytes,
+		e->live ? "live" : "free");
+	if (e->bad)
+		say_bad_bytes(e);
+	if (e->wrong_cache)
+		sys_say("  freed to cache %s", e->wrong_cache);
+	say_track("allocated", &alloc);
+	say_track("freed", &free);
+	say_caller(e->wrong_cache ? "freed now" : "noticed", NULL);
+	say_dump(e);
+	stop_unless_continue();
+	bs_tls.depth = depth;
 	errno = saved_errno;
 }

@@ -160,7 +160,7 @@ void route_init(void)
 {
 	unsigned int i;
 
-	if (dso_rules && !bs_tracing && unwind_init())
+	if (dso_rules && !bs_stacks && unwind_init())
 		sys_say("no memory for backtraces: routes with dso= are off");
 	for (i = 0; i < nr_routes; i++)
 		device[i] =

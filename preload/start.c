@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "preload/entry.h"
+#include "preload/mm/slab_debug.h"
 #include "preload/route.h"
 #include "preload/segment.h"
 #include "preload/trace/trace.h"
@@ -29,6 +30,7 @@ struct mm_wipe *bs_wipe = &not_started;
 pid_t bs_pid;
 bool bs_unwinder_wanted;
 bool bs_tracing;
+bool bs_stacks;
 char **bs_environ;
 
 static enum {
@@ -37,9 +39,21 @@ static enum {
 	ST_FAILED
 } state;
 
+/* A constructor is the program's code: it may call anything of ours. */
+static void run_ctor(void (*ctor)(void *objp), void *objp)
+{
+	uint32_t depth = bs_tls.depth;
+
+	bs_tls.depth = 0;
+	ctor(objp);
+	bs_tls.depth = depth;
+}
+
 static const struct mm_client client = {
 	.area_gone = trace_area_gone,
 	.current_site = trace_current_site,
+	.slab_error = bs_report_slab,
+	.run_ctor = run_ctor,
 };
 
 static void start(void)
@@ -49,6 +63,7 @@ static void start(void)
 	bs_pid = sys_getpid();
 	bs_options_read();
 	bs_tracing = bs_options.trace_mode != BS_TRACE_OFF;
+	bs_stacks = bs_tracing || bs_options.mm.slab_debug & BS_DEBUG_USER;
 	ret = mm_init(&bs_options.mm, &client);
 	if (ret) {
 		sys_say("no memory to start with (error %d)", -ret);
@@ -59,7 +74,7 @@ static void start(void)
 	mm.wipe->client[BS_CLIENT_STARTING] = 1; /* the lock moves along */
 	__atomic_store_n(&bs_wipe, mm.wipe, __ATOMIC_RELEASE);
 	segment_create();
-	if (bs_tracing)
+	if (bs_stacks)
 		trace_init();
 	route_init();
 	bs_fork_register();
@@ -74,7 +89,7 @@ void bs_child(bool raw)
 		mm_fork_child();
 	sys_rank_reset();
 	segment_child(raw);
-	if (bs_tracing)
+	if (bs_stacks)
 		trace_fork_child(raw);
 	bs_pid = bs_sandboxed ? 0 : sys_getpid();
 	bs_wipe->alive = 1;
@@ -202,8 +217,12 @@ constructor(int argc, char **argv, char **envp)
 static void say_verified(void)
 {
 	char why[256];
+	unsigned int damaged = slab_debug_check_all();
 
-	if (mm_verify(why, sizeof(why), NULL, NULL))
+	if (damaged)
+		sys_say("verify: FAILED: slab_debug: %u objects damaged",
+			damaged);
+	else if (mm_verify(why, sizeof(why), NULL, NULL))
 		sys_say("verify: FAILED: engine: %s", why);
 	else if (bs_tracing && trace_verify(why, sizeof(why)))
 		sys_say("verify: FAILED: trace: %s", why);
