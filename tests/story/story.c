@@ -422,6 +422,16 @@ static void pin_to_one_cpu(void)
 	(void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* TEST_SEGMENTS, or where segments are when nobody says otherwise. */
+static void find_segments(void)
+{
+	const char *dir = getenv("BUDDYSCOPE_DIR");
+	char dflt[64];
+
+	snprintf(dflt, sizeof(dflt), "/dev/shm/buddyscope-%u", geteuid());
+	setenv("TEST_SEGMENTS", dir ? dir : dflt, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static char out[64 * 1024];
@@ -434,6 +444,7 @@ int main(int argc, char **argv)
 		goto out_usage;
 	CHECK(bs_active());
 	pin_to_one_cpu();
+	find_segments();
 	segment = open_segment(getpid());
 	CHECK(segment);
 	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
