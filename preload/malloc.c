@@ -72,8 +72,10 @@ __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
 	int saved_errno = errno;
 	struct mm_block b;
 
-	if (likely(!mm_lookup(p, &b)))
+	if (likely(!mm_lookup(p, &b))) {
 		trace_alloc(&b, p, size);
+		mm_tagged(&b);
+	}
 	if (unlikely(bs_unwinder_wanted))
 		bs_wipe->client[BS_CLIENT_READY] = 0; /* next time, slowly */
 	errno = saved_errno;
@@ -217,6 +219,7 @@ static void *resize(void *p, struct mm_block *b, size_t size)
 		old.tag = &tag;
 		trace_free(&old);
 		trace_alloc(b, q, size);
+		mm_tagged(b);
 		errno = saved_errno;
 	}
 	return q;

@@ -697,6 +697,14 @@ void *mm_alloc(size_t size, size_t align, gfp_t gfp);
  */
 int mm_lookup(const void *p, struct mm_block *b);
 
+/* After *b->tag was set: an area publishes its call site. */
+void vmalloc_tagged(uint64_t *tag);
+static inline void mm_tagged(const struct mm_block *b)
+{
+	if (unlikely(b->kind == MM_VMALLOC) && b->tag)
+		vmalloc_tagged(b->tag);
+}
+
 /* Frees what mm_lookup() found.  0 or -EALREADY (double free: nothing done). */
 int mm_free(void *p, const struct mm_block *b);
 

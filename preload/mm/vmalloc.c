@@ -301,6 +301,15 @@ out:
 	return err;
 }
 
+void vmalloc_tagged(uint64_t *tag)
+{
+	struct vm_struct *area = list_entry(tag, struct vm_struct, tag);
+
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	vm_publish(area);
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+}
+
 int vmalloc_free(void *p)
 {
 	struct page **pages = NULL;

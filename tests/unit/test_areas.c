@@ -135,6 +135,23 @@ static void vmalloc_small_array_is_kmalloced(void **state)
 	assert_mm_holds();
 }
 
+static void vmalloc_tagged_publishes_the_site(void **state)
+{
+	struct mm_block b;
+	char *p;
+
+	(void)state;
+	start(NULL);
+	p = vmalloc(3 * PAGE_SIZE, GFP_KERNEL);
+	assert_int_equal(published(p)->site, 0);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	*b.tag = tag_make(77, 0, 1);
+	mm_tagged(&b);
+	assert_int_equal(published(p)->site, 77);
+	*b.tag = 0;
+	release(p);
+}
+
 static void vmalloc_bad_sizes_return_null(void **state)
 {
 	(void)state;
@@ -699,6 +716,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(vmalloc_names_each_frame_once),
 		TEST(vmalloc_small_array_is_kmalloced),
+		TEST(vmalloc_tagged_publishes_the_site),
 		TEST(vmalloc_bad_sizes_return_null),
 		TEST(vmalloc_kept_area_comes_zeroed_when_asked),
 		TEST(vmalloc_fails_at_each_page_and_gives_all_back),
