@@ -64,11 +64,13 @@
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
  * I15 A frame of kind PK_PCP is in exactly one per-CPU list, that of the type
  *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
- * I16 An area that names its pages names as many as it has; those of vmap() are
- *     marked PG_VMAP.  vm_window_bytes is what areas with guard pages take.
+ * I16 An area that names its pages names its lent frames in order; those of
+ *     vmap() are marked PG_VMAP.  vm_window_bytes is what areas with guard pages
+ *     take.
  * I17 kmalloc's table leads from each size to a living cache that holds it.
  * I18 slab_debug: the red zones of live and free objects and the poison of free
  *     ones are untouched; only live objects are on no list.
+ * I19 The runs of a carve-out do not overlap; used_pages is their sum.
  *
  * The corruptions that tests/unit inject, each of which must be found:
  *  1 free list bit cleared          7 slab moved to the wrong list
@@ -84,6 +86,8 @@
  * 21 object in a CPU's and the shared array   22 size's cache too small
  * 23 red zone written, object live  24 red zone written, object free
  * 25 poison of a free object written
+ * 26 vmalloc area names another frame   27 mark of a mapped frame cleared
+ * 28 window off by a page           29 a carve-out's runs overlap
  *
  * 3. Locks, outermost first (ranks in sys.h)
  * ------------------------------------------

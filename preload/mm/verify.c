@@ -536,24 +536,72 @@ static void check_kmalloc_table(struct walk *w)
 
 /* ---- areas ---------------------------------------------------------------------------- */
 
-/* pages[] of a vmalloc area are its frames, of a vmap area somebody else's. */
+/* A vmalloc area's pages[], from the end, are the frames of its chain. */
+static bool names_its_frames(const struct vm_struct *area)
+{
+	uint64_t i = area->nr_pages;
+	uint32_t at = area->lent;
+
+	while (at && i) {
+		struct page *page = pfn_to_page(at - 1UL);
+		uint64_t n = 1UL << page->order;
+
+		while (n && i)
+			if (area->pages[--i] != page + --n)
+				return false;
+		at = page->next_lent;
+	}
+	return !at && !i;
+}
+
+/* A vmap area's are frames of large blocks, and marked. */
+static bool names_mapped_frames(const struct vm_struct *area)
+{
+	uint64_t i;
+
+	for (i = 0; i < area->nr_pages; i++)
+		if (!(area->pages[i]->flags & PG_VMAP))
+			return false;
+	return true;
+}
+
 static void check_named_pages(struct walk *w, const struct vm_struct *area)
 {
 	bool vmap = area->flags & BS_AREA_VMAP;
-	uint64_t i;
 
-	if (!area->pages)
+	if (!area->pages || w->broken)
 		return;
 	if (area->nr_pages != area->size >> PAGE_SHIFT ||
-	    area->charged_pages != (vmap ? 0 : area->nr_pages))
-		fail(w, "I16: area %lx of %lu bytes names %u pages",
+	    area->charged_pages != (vmap ? 0 : area->nr_pages) ||
+	    !(vmap ? names_mapped_frames(area) : names_its_frames(area)))
+		fail(w,
+		     "I16: area %lx of %lu bytes names %u pages that are not its",
 		     (unsigned long)area->addr, (unsigned long)area->size,
 		     area->nr_pages);
-	for (i = 0; i < area->nr_pages && !w->broken; i++)
-		if (vmap && !(area->pages[i]->flags & PG_VMAP))
-			fail(w, "I16: area %lx: frame %lx is not marked mapped",
-			     (unsigned long)area->addr,
-			     (unsigned long)page_to_pfn(area->pages[i]));
+}
+
+static void check_carveout(struct walk *w, const struct carveout *c)
+{
+	uint64_t at = 0, used = 0, start;
+
+	while (at < c->nr_pages) {
+		start = at++;
+		if (!c->run[start])
+			continue;
+		used += c->run[start];
+		for (; at < start + c->run[start]; at++)
+			if (at >= c->nr_pages || c->run[at]) {
+				fail(w,
+				     "I19: carve-out %s: pages %lu and %lu overlap",
+				     c->name, (unsigned long)start,
+				     (unsigned long)at);
+				return;
+			}
+	}
+	if (used != c->used_pages)
+		fail(w, "I19: carve-out %s: %lu pages in use, counted %lu",
+		     c->name, (unsigned long)used,
+		     (unsigned long)c->used_pages);
 }
 
 static int check_area(struct vm_struct *area, void *arg)
@@ -620,6 +668,8 @@ int mm_verify(char *why, size_t why_len, live_fn_t *live_fn, void *arg)
 				    list_entry(pos, struct kmem_cache, next));
 	if (!w.broken)
 		vm_walk(check_area, &w);
+	for (i = 0; i < mm.nr_carveouts && !w.broken; i++)
+		check_carveout(&w, &mm.carveout[i]);
 	if (!w.broken && w.window_bytes != mm.vm_window_bytes)
 		fail(&w, "I16: areas take %lu bytes of the window, counted %lu",
 		     (unsigned long)w.window_bytes,

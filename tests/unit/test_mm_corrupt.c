@@ -23,6 +23,8 @@ struct scene {
 	char *small[400]; /* 64 bytes each; every second one was freed */
 	char *large[2];
 	char *area[2];
+	char *named;	   /* vmalloc(), 20 pages */
+	char *mapped;	   /* vmap() of large[1]'s first page */
 	char *debugged[2]; /* 90 bytes in kmalloc-96; the second was freed */
 };
 
@@ -55,10 +57,15 @@ static struct kmem_cache *cache_of(const void *p)
 static void set_up(struct scene *s)
 {
 	struct mm_config c;
+	struct page *page;
 	unsigned int i;
+	uint64_t phys;
 
 	mm_default_config(&c);
 	c.tags = true;
+	c.nr_carveouts = 1;
+	strcpy(c.carveout[0].name, "video");
+	c.carveout[0].bytes = 16 * PAGE_SIZE;
 	c.slab_debug = BS_DEBUG_RED_ZONE | BS_DEBUG_POISON;
 	strcpy(c.slab_debug_names, "kmalloc-96");
 	assert_int_equal(mm_init(&c, NULL), 0);
@@ -76,6 +83,13 @@ static void set_up(struct scene *s)
 		s->area[i] = obtain(5UL << 20);
 	}
 	release(s->debugged[1]);
+	s->named = vmalloc(20 * PAGE_SIZE, GFP_KERNEL);
+	assert_non_null(s->named);
+	page = pfn_to_page(virt_to_pfn(s->large[1]));
+	s->mapped = vmap(&page, 1, GFP_KERNEL, 0);
+	assert_non_null(s->mapped);
+	assert_non_null(carveout_alloc("video", 3 * PAGE_SIZE, &phys, 0));
+	assert_non_null(carveout_alloc("video", 3 * PAGE_SIZE, &phys, 0));
 	assert_mm_holds();
 }
 
@@ -342,6 +356,29 @@ static void c25_poison_of_free_object(struct scene *s)
 	s->debugged[1][40] = 1;
 }
 
+static void c26_area_names_another_frame(struct scene *s)
+{
+	vm_find((uint64_t)s->named)->pages[4]++;
+}
+
+static void c27_mapped_frame_not_marked(struct scene *s)
+{
+	vmalloc_to_page(s->mapped)->flags &= (uint8_t)~PG_VMAP;
+}
+
+static void c28_window_off_by_a_page(struct scene *s)
+{
+	(void)s;
+	mm.vm_window_bytes += PAGE_SIZE;
+}
+
+static void c29_runs_overlap(struct scene *s)
+{
+	(void)s;
+	mm.carveout[0].run[0]++;
+	mm.carveout[0].used_pages++;
+}
+
 /* What the walker must say, in the order of the numbers. */
 static const struct {
 	void (*corrupt)(struct scene *s);
@@ -372,6 +409,10 @@ static const struct {
 	{ c23_red_zone_of_live_object, "I18" },
 	{ c24_red_zone_of_free_object, "I18" },
 	{ c25_poison_of_free_object, "I18" },
+	{ c26_area_names_another_frame, "I16" },
+	{ c27_mapped_frame_not_marked, "I16" },
+	{ c28_window_off_by_a_page, "I16" },
+	{ c29_runs_overlap, "I19" },
 };
 
 static void mm_verify_corrupted_fails(void **state)
