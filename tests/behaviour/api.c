@@ -3,7 +3,7 @@
  * api.c - the public calls: what they give, what they refuse, and that all of them
  * are safe in a program that runs without the library.
  *
- * usage: api [absent|misuse|handler]
+ * usage: api [absent|misuse|handler|window]
  */
 #include <signal.h>
 #include <sys/time.h>
@@ -282,6 +282,20 @@ static void misuse(void)
 	bs_dma_free_coherent("video0", 5000, dma, handle);
 }
 
+/* With vmalloc=64K. */
+static void window(void)
+{
+	char *p = bs_vmalloc(PAGES(10)), *q;
+
+	CHECK(p);
+	CHECK(!bs_vmalloc(PAGES(5))); /* 11 + 6 of 16 pages */
+	CHECK(!bs_vmalloc(PAGES(100)));
+	q = bs_vmalloc(PAGES(4));
+	CHECK(q);
+	bs_vfree(p);
+	bs_vfree(q);
+}
+
 /* ---- from a handler ----------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t nr_ticks, nr_served;
@@ -337,6 +351,8 @@ int main(int argc, char **argv)
 	errno = 42;
 	if (!strcmp(what, "misuse")) {
 		misuse();
+	} else if (!strcmp(what, "window")) {
+		window();
 	} else if (!strcmp(what, "handler")) {
 		handler();
 		return 0;
