@@ -200,6 +200,47 @@ static void devices(void)
 	bs_carveout_free("video", p);
 }
 
+/* A child has copies of all but the carve-out, which it sees and cannot give out. */
+static void fork_keeps_all(void)
+{
+	struct bs_page *page = bs_alloc_pages(BS_GFP_KERNEL, 0);
+	uint64_t phys, other;
+	bs_dma_addr_t handle;
+	char *area = bs_vmalloc(PAGES(3)), *map, *dma, *carved;
+	pid_t pid;
+
+	memset(bs_page_address(page), 'p', BS_PAGE_SIZE);
+	map = bs_vmap(&page, 1);
+	dma = bs_dma_alloc_coherent("video0", PAGES(3), &handle, BS_GFP_KERNEL);
+	carved = bs_carveout_alloc("video", PAGES(1), &phys);
+	CHECK(area && map && dma && carved);
+	strcpy(area, "area");
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		CHECK(map[0] == 'p' && !strcmp(area, "area"));
+		map[0] = 'c';
+		bs_vunmap(map);
+		CHECK(*(char *)bs_page_address(page) == 'c');
+		bs_free_pages(page, 0);
+		bs_vfree(area);
+		bs_dma_free_coherent("video0", PAGES(3), dma, handle);
+		CHECK(!bs_carveout_alloc("video", PAGES(1), &other));
+		strcpy(carved, "child");
+		pages();
+		areas();
+		_exit(0);
+	}
+	CHECK(wait_for(pid) == 0);
+	CHECK(map[0] == 'p' && !strcmp(area, "area"));
+	CHECK(!strcmp(carved, "child"));
+	bs_vunmap(map);
+	bs_free_pages(page, 0);
+	bs_vfree(area);
+	bs_dma_free_coherent("video0", PAGES(3), dma, handle);
+	bs_carveout_free("video", carved);
+}
+
 /* ---- without the library ------------------------------------------------------------------ */
 
 static void absent(void)
@@ -362,6 +403,7 @@ int main(int argc, char **argv)
 		caches();
 		areas();
 		devices();
+		fork_keeps_all();
 	}
 	CHECK(errno == 42);
 	return 0;
