@@ -28,10 +28,14 @@ BS_HIDDEN void api_drop_area_tag(uint64_t tag)
 
 /* ---- areas -------------------------------------------------------------------- */
 
-static void *get_area(size_t size, gfp_t gfp)
+static void *get_area(const char *call, size_t size, gfp_t gfp)
 {
 	void *p;
 
+	if (!size) {
+		api_refuse(call, "size is 0", NULL);
+		return NULL;
+	}
 	if (unlikely(!bs_enter()))
 		return NULL;
 	p = api_traced(vmalloc(size, gfp), size);
@@ -41,12 +45,12 @@ static void *get_area(size_t size, gfp_t gfp)
 
 BS_EXPORT void *bs_vmalloc(size_t size)
 {
-	return get_area(size, GFP_KERNEL);
+	return get_area("bs_vmalloc", size, GFP_KERNEL);
 }
 
 BS_EXPORT void *bs_vzalloc(size_t size)
 {
-	return get_area(size, __GFP_ZERO);
+	return get_area("bs_vzalloc", size, __GFP_ZERO);
 }
 
 static bool is_area(const struct mm_block *b, uint64_t arg)
@@ -215,6 +219,10 @@ BS_EXPORT void *bs_ioremap(uint64_t phys, size_t size)
 	uint64_t tag;
 	void *p;
 
+	if (!size) {
+		api_refuse("bs_ioremap", "size is 0", (void *)(uintptr_t)phys);
+		return NULL;
+	}
 	if (unlikely(!bs_enter()))
 		return NULL;
 	tag = api_area_tag();

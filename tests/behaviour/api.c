@@ -294,7 +294,7 @@ static void absent(void)
 
 /* ---- misuse ---------------------------------------------------------------------------------- */
 
-/* Ten refusals, and two that are silent because ten were told. */
+/* Ten refusals, and more that are silent because ten were told. */
 static void misuse(void)
 {
 	struct bs_page *page = bs_alloc_pages(BS_GFP_KERNEL, 2);
@@ -306,6 +306,8 @@ static void misuse(void)
 
 	CHECK(!bs_alloc_pages(BS_GFP_KERNEL, 11));
 	CHECK(!bs_alloc_pages(0x80000000U, 0));
+	CHECK(!bs_vmalloc(0));
+	CHECK(!bs_ioremap(1UL << 60, 0));
 	bs_free_pages(page, 1);
 	bs_free_pages((struct bs_page *)(void *)&stack, 0);
 	bs_split_page(page, 3);
