@@ -25,23 +25,19 @@
 
 #define ARCHIVE_TARGETS_MAX 64U
 #define ARCHIVE_BYTES_MAX   (UINT64_C(256) << 20)
-#define DIR_NAME_MAX	    160U /* of the directory's name in the state path */
 
 void bs_state_path(const struct bs_daemon *d, const char *folder,
 		   const char *name, const char *suffix, char path[PATH_MAX])
 {
-	const char *dir = d->options.dir + 1; /* absolute */
-	size_t len = strlen(dir), at;
+	size_t at;
 
-	if (len > DIR_NAME_MAX)
-		dir += len - DIR_NAME_MAX;
-	at = (size_t)snprintf(path, PATH_MAX, "%s/", d->options.state);
-	/* /dev/shm/buddyscope-0 -> dev-shm-buddyscope-0 */
-	for (; *dir && at + 1 < PATH_MAX; dir++)
-		path[at++] = *dir == '/' ? '-' : *dir;
-	if (at < PATH_MAX)
-		snprintf(path + at, PATH_MAX - at, "/%s/%s%s", folder, name,
-			 suffix);
+	/* "" cannot be opened: better than a place that nobody meant. */
+	if (bs_state_dir_in(d->options.state, d->options.dir, path, PATH_MAX))
+		path[0] = '\0';
+	at = strlen(path);
+	if (!at)
+		return;
+	snprintf(path + at, PATH_MAX - at, "/%s/%s%s", folder, name, suffix);
 }
 
 /* ---- copying ---------------------------------------------------------------------- */

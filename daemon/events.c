@@ -226,25 +226,12 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 static void event_run(struct bs_job *job, struct bs_symbolizer *sym)
 {
 	struct event_job *j = (struct event_job *)job;
-	struct bs_snapshot *s;
-	char err[256];
+	uint64_t sites[EVENTS_A_JOB];
 
-	s = bs_snapshot_read_sections(
-		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
-		sizeof(err));
-	if (!s)
-		return;
-	for (size_t i = 0; i < j->nr; i++) {
-		struct bs_buf stack = BS_BUF_INIT;
-
-		if (!j->events[i].site ||
-		    j->events[i].site >= bs_snapshot_nr_sites(s))
-			continue;
-		bs_site_stack_line(&stack, s, sym, j->events[i].site,
-				   EVENT_FRAMES_MAX);
-		j->stacks[i] = stack.data;
-	}
-	bs_snapshot_free(s);
+	for (size_t i = 0; i < j->nr; i++)
+		sites[i] = j->events[i].site;
+	bs_site_stack_lines(j->path, sym, sites, j->stacks, j->nr,
+			    EVENT_FRAMES_MAX);
 }
 
 static void event_write(struct bs_tracked *t, struct event_job *j)

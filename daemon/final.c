@@ -92,9 +92,8 @@ static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
 	char err[256];
 	size_t nr;
 
-	s = bs_snapshot_read_sections(
-		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
-		sizeof(err));
+	s = bs_snapshot_read_sections(j->path, BS_SNAP_STACKS, err,
+				      sizeof(err));
 	if (!s)
 		return;
 	for (size_t i = 0; i < j->nr_leaks; i++)

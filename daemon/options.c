@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,25 +154,6 @@ static int parse_one(struct bs_options *opt, int c)
 	}
 }
 
-static int default_state(char *path)
-{
-	const char *xdg = getenv("XDG_STATE_HOME");
-	const char *home = getenv("HOME");
-	struct passwd *pw;
-	int n;
-
-	if (xdg && xdg[0] == '/') {
-		n = snprintf(path, PATH_MAX, "%s/buddyscope", xdg);
-		return n < PATH_MAX ? 0 : -ENAMETOOLONG;
-	}
-	if (!home || home[0] != '/') {
-		pw = getpwuid(geteuid());
-		home = pw ? pw->pw_dir : "/tmp";
-	}
-	n = snprintf(path, PATH_MAX, "%s/.local/state/buddyscope", home);
-	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
 /* Started by a program that throws our messages away: keep them in a file. */
 static bool stderr_is_null(void)
 {
@@ -205,7 +185,7 @@ int bs_options_parse(struct bs_options *opt, int argc, char **argv)
 		if (ret >= 0)
 			return ret;
 	}
-	if (default_state(opt->state))
+	if (bs_state_dir(opt->state, sizeof(opt->state)))
 		return usage_error("%s is too long", "XDG_STATE_HOME");
 	if (!opt->log[0] && (!opt->foreground || stderr_is_null()) &&
 	    snprintf(opt->log, sizeof(opt->log), "%s/buddyscoped.log",

@@ -49,7 +49,11 @@ struct command {
 	const char *name;
 	const char *synopsis;
 	const char *help;
-	bool needs_target;
+	enum {
+		NO_TARGET,
+		MAY_HAVE_TARGET,
+		NEEDS_TARGET
+	} target;
 	/* In the loop; a code with the message in err, or BS_EXIT_OK. */
 	int (*prepare)(struct bs_query *q, struct bs_tracked *t,
 		       struct bs_buf *err);
@@ -141,23 +145,37 @@ static int prepare_log(struct bs_query *q, struct bs_tracked *t,
 	return BS_EXIT_OK;
 }
 
-static int prepare_ps(struct bs_query *q, struct bs_tracked *unused,
-		      struct bs_buf *err)
+static bool list_targets(struct bs_query *q, struct bs_buf *err)
 {
 	struct bs_target_list *list = &q->work->list;
 	size_t nr = 0;
 
-	(void)unused;
 	for (struct bs_tracked *t = q->daemon->targets; t; t = t->next)
 		nr++;
 	list->targets = calloc(nr ? nr : 1, sizeof(*list->targets));
 	if (!list->targets) {
 		bs_buf_puts(err, "out of memory");
-		return BS_EXIT_FAILED;
+		return false;
 	}
 	for (struct bs_tracked *t = q->daemon->targets; t; t = t->next)
 		list->targets[list->nr++] = t->target;
-	return BS_EXIT_OK;
+	return true;
+}
+
+/* A name may mean many here. */
+static int prepare_ps(struct bs_query *q, struct bs_tracked *t,
+		      struct bs_buf *err)
+{
+	(void)t;
+	if (!list_targets(q, err))
+		return BS_EXIT_FAILED;
+	if (!q->req.target ||
+	    bs_target_list_filter(&q->work->list, q->req.target))
+		return BS_EXIT_OK;
+	bs_buf_puts(err, "no program '");
+	bs_buf_puts_clean(err, q->req.target);
+	bs_buf_puts(err, "' under buddyscope");
+	return BS_EXIT_NO_TARGET;
 }
 
 static int run_ps(struct bs_query *q, struct bs_symbolizer *sym,
@@ -286,28 +304,6 @@ static int prepare_sites(struct bs_query *q, struct bs_tracked *t,
 	return BS_EXIT_OK;
 }
 
-/* After the end, the rest that was never freed in one line. */
-static void put_unfreed(const struct bs_query_work *w,
-			const struct bs_snapshot *s, struct bs_buf *body)
-{
-	uint64_t bytes = 0, nr = 0;
-
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, i);
-
-		if (rec->bytes_allocated == rec->bytes_freed ||
-		    (i < w->nr_history &&
-		     w->history[i].verdict == BS_VERDICT_LEAK))
-			continue;
-		bytes += rec->bytes_allocated - rec->bytes_freed;
-		nr++;
-	}
-	bs_buf_printf(body,
-		      "%" PRIu64 " bytes of %" PRIu64
-		      " other sites were never freed: buddyscope sites %d\n",
-		      bytes, nr, w->target.pid);
-}
-
 static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 		     struct bs_buf *body, struct bs_buf *err)
 {
@@ -315,8 +311,7 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 	struct bs_sitereport *r = &w->report;
 	struct bs_snapshot *s;
 
-	s = read_target(w, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES,
-			err);
+	s = read_target(w, BS_SNAP_STACKS, err);
 	if (!s)
 		return BS_EXIT_FAILED;
 	if (w->load_history)
@@ -325,18 +320,15 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 	r->symbolizer = sym;
 	r->history = w->history;
 	r->nr_history = w->nr_history;
-	if (r->leaks && w->no_verdicts) {
+	r->ended = w->ended;
+	if (r->leaks && w->no_verdicts)
 		r->history = NULL;
-		if (!r->min_bytes)
-			r->min_bytes = 1;
-	}
-	if (q->req.json) {
+	if (r->leaks && w->ended && !r->min_bytes)
+		r->min_bytes = 1;
+	if (q->req.json)
 		bs_sitereport_json(body, r);
-	} else {
+	else
 		bs_sitereport_text(body, r);
-		if (r->leaks && r->history && w->ended)
-			put_unfreed(w, s, body);
-	}
 	bs_snapshot_free(s);
 	return BS_EXIT_OK;
 }
@@ -509,10 +501,7 @@ static int run_summary(struct bs_query *q, struct bs_symbolizer *sym,
 	struct bs_query_work *w = q->work;
 	struct bs_snapshot *s;
 
-	s = read_target(w,
-			BS_SNAP_ZONES | BS_SNAP_SITES | BS_SNAP_NODES |
-				BS_SNAP_MODULES,
-			err);
+	s = read_target(w, BS_SNAP_ZONES | BS_SNAP_STACKS, err);
 	if (!s)
 		return BS_EXIT_FAILED;
 	if (w->load_history)
@@ -533,12 +522,13 @@ static int run_summary(struct bs_query *q, struct bs_symbolizer *sym,
 #define TARGET "[PID|NAME]"
 #define VIEW(name, options, help)                                              \
 	{                                                                      \
-		name, TARGET options " [--format=2.6.29]", help, true,         \
+		name, TARGET options " [--format=2.6.29]", help, NEEDS_TARGET, \
 			prepare_view, run_view                                 \
 	}
 
 static const struct command commands[] = {
-	{ "ps", "", "programs that run or ran", false, prepare_ps, run_ps },
+	{ "ps", TARGET, "programs that run or ran", NO_TARGET, prepare_ps,
+	  run_ps },
 	VIEW("buddyinfo", "", "free blocks per order"),
 	VIEW("pagetypeinfo", "", "free blocks per migrate type"),
 	VIEW("zoneinfo", "", "zones: pages, watermarks, counters"),
@@ -550,16 +540,16 @@ static const struct command commands[] = {
 	VIEW("extfrag", " [--unusable]", "fragmentation index per order"),
 	VIEW("failures", " [--all]", "requests that failed, and why"),
 	{ "sites", TARGET " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N]",
-	  "call sites", true, prepare_sites, run_sites },
+	  "call sites", NEEDS_TARGET, prepare_sites, run_sites },
 	{ "leaks", TARGET " [--all] [--limit=N] [--site=N]",
-	  "call sites that leak", true, prepare_sites, run_sites },
-	{ "log", TARGET " [--lines=N] [--follow]", "what was logged", false,
-	  prepare_log, NULL },
-	{ "summary", TARGET, "peak, what lives, worst fragmentation", true,
-	  prepare_summary, run_summary },
-	{ "version", "", "of the daemon", false, prepare_version, NULL },
-	{ "help", "", "this", false, prepare_help, NULL },
-	{ NULL, NULL, NULL, false, NULL, NULL },
+	  "call sites that leak", NEEDS_TARGET, prepare_sites, run_sites },
+	{ "log", TARGET " [--lines=N] [--follow]", "what was logged",
+	  MAY_HAVE_TARGET, prepare_log, NULL },
+	{ "summary", TARGET, "peak, what lives, worst fragmentation",
+	  NEEDS_TARGET, prepare_summary, run_summary },
+	{ "version", "", "of the daemon", NO_TARGET, prepare_version, NULL },
+	{ "help", "", "this", NO_TARGET, prepare_help, NULL },
+	{ NULL, NULL, NULL, NO_TARGET, NULL, NULL },
 };
 
 static int prepare_help(struct bs_query *q, struct bs_tracked *t,
@@ -616,8 +606,8 @@ static struct bs_tracked *find_target(struct bs_query *q, int *code,
 
 	bs_watch_scan(q->daemon);
 	bs_watch_check_deaths(q->daemon);
-	*code = prepare_ps(q, NULL, err);
-	if (*code)
+	*code = BS_EXIT_FAILED;
+	if (!list_targets(q, err))
 		return NULL;
 	list = q->work->list;
 	memset(&q->work->list, 0, sizeof(q->work->list));
@@ -665,7 +655,8 @@ static int start_command(struct bs_query *q, struct bs_buf *err)
 		bs_buf_puts(err, "'; try: help");
 		return BS_EXIT_USAGE;
 	}
-	if (c->needs_target || q->req.target) {
+	if (c->target == NEEDS_TARGET ||
+	    (c->target == MAY_HAVE_TARGET && q->req.target)) {
 		t = find_target(q, &code, err);
 		if (!t)
 			return code;

@@ -124,24 +124,15 @@ struct verdict_job {
 static void verdict_run(struct bs_job *job, struct bs_symbolizer *sym)
 {
 	struct verdict_job *j = (struct verdict_job *)job;
-	struct bs_snapshot *s;
-	char err[256];
+	uint64_t sites[VERDICTS_A_JOB];
+	char *stacks[VERDICTS_A_JOB];
 
-	s = bs_snapshot_read_sections(
-		j->path, BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES, err,
-		sizeof(err));
-	if (!s)
-		return;
-	for (size_t i = 0; i < j->nr; i++) {
-		struct bs_buf stack = BS_BUF_INIT;
-
-		if (j->verdicts[i].site >= bs_snapshot_nr_sites(s))
-			continue;
-		bs_site_stack_line(&stack, s, sym, j->verdicts[i].site,
-				   LINE_FRAMES_MAX);
-		j->verdicts[i].stack = stack.data;
-	}
-	bs_snapshot_free(s);
+	for (size_t i = 0; i < j->nr; i++)
+		sites[i] = j->verdicts[i].site;
+	bs_site_stack_lines(j->path, sym, sites, stacks, j->nr,
+			    LINE_FRAMES_MAX);
+	for (size_t i = 0; i < j->nr; i++)
+		j->verdicts[i].stack = stacks[i];
 }
 
 static const char *verdict_event(char kind)

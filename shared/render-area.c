@@ -180,17 +180,17 @@ static void put_carveouts(struct bs_buf *out, const struct bs_snapshot *s)
 		if (!(a->flags & BS_AREA_CARVEOUT))
 			continue;
 		if (first)
-			bs_buf_printf(out, "\n%-16s %18s %18s %12s\n",
-				      "carve-out", "phys", "mapped_at",
-				      "bytes");
+			bs_buf_printf(out, "\n%-16s %18s %18s %12s %12s\n",
+				      "carve-out", "phys", "mapped_at", "bytes",
+				      "used_bytes");
 		first = false;
 		bs_buf_reset(&name);
 		bs_buf_puts_clean(&name, a->path);
 		bs_buf_printf(out,
 			      "%-16s 0x%016" PRIx64 " 0x%016" PRIx64
-			      " %12" PRIu64 "\n",
+			      " %12" PRIu64 " %12" PRIu64 "\n",
 			      bs_buf_str(&name), a->phys_addr, a->addr,
-			      a->bytes);
+			      a->bytes, a->requested_bytes);
 	}
 	out->failed |= name.failed;
 	bs_buf_free(&name);
@@ -241,6 +241,7 @@ void bs_json_devices(struct bs_buf *out, const struct bs_snapshot *s,
 		bs_json_str(&json, "name", a->path);
 		bs_json_addr(&json, "addr", a->addr);
 		bs_json_u64(&json, "bytes", a->bytes);
+		bs_json_u64(&json, "used_bytes", a->requested_bytes);
 		bs_json_addr(&json, "phys_addr", a->phys_addr);
 		bs_json_object_end(&json);
 	}

@@ -8,6 +8,7 @@
  * Source: mm/slab.c (print_slabinfo_header, s_show, leaks_show) of Linux 2.6.29,
  *         mm/slab_common.c of 6.x.
  */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,31 +20,31 @@
 
 #define NAME_MAX_LEN (sizeof(((struct bs_abi_cache *)0)->name) + 8)
 
-/* The bytes of "kmalloc-64" as text, NULL if it is not of that form. */
-static const char *general_bytes(const char *name)
-{
-	static const char prefix[] = "kmalloc-";
-
-	if (strncmp(name, prefix, sizeof(prefix) - 1))
-		return NULL;
-	name += sizeof(prefix) - 1;
-	return *name && strspn(name, "0123456789") == strlen(name) ? name
-								   : NULL;
-}
-
 /*
  * 2.6.29 called the general caches size-64 and size-64(DMA); kmalloc-64 and
- * dma-kmalloc-64 is what they have been since 3.9.
+ * dma-kmalloc-64 is what they have been since 3.9.  Ours may be of other zones.
  */
 static const char *cache_name(const char *name, enum bs_kernel_format format,
 			      char text[NAME_MAX_LEN])
 {
-	bool dma = !strncmp(name, "dma-", 4);
-	const char *bytes = general_bytes(dma ? name + 4 : name);
+	static const char kmalloc[] = "kmalloc-";
+	const char *at = strstr(name, kmalloc);
+	const char *bytes = at ? at + sizeof(kmalloc) - 1 : "";
+	size_t zone = at ? (size_t)(at - name) : 0; /* with its dash */
+	size_t len;
 
-	if (format != BS_FORMAT_2_6_29 || !bytes)
+	if (format != BS_FORMAT_2_6_29 || !*bytes ||
+	    strspn(bytes, "0123456789") != strlen(bytes) ||
+	    (zone && name[zone - 1] != '-'))
 		return name;
-	snprintf(text, NAME_MAX_LEN, "size-%s%s", bytes, dma ? "(DMA)" : "");
+	len = (size_t)snprintf(text, NAME_MAX_LEN, "size-%s", bytes);
+	if (!zone)
+		return text;
+	text[len++] = '(';
+	for (size_t i = 0; i + 1 < zone; i++)
+		text[len++] = (char)toupper((unsigned char)name[i]);
+	text[len++] = ')';
+	text[len] = '\0';
 	return text;
 }
 

@@ -145,8 +145,6 @@ bool bs_render_caller(const struct bs_snapshot *s,
 
 /* ---- views ------------------------------------------------------------- */
 
-#define CALLERS (BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES)
-
 const struct bs_view bs_views[] = {
 	{ "buddyinfo", "free blocks per order of each zone", BS_SNAP_ZONES,
 	  bs_text_buddyinfo, bs_json_buddyinfo, NULL, NULL },
@@ -160,13 +158,14 @@ const struct bs_view bs_views[] = {
 	{ "slabinfo", "objects and slabs of each cache", BS_SNAP_CACHES,
 	  bs_text_slabinfo, bs_json_slabinfo, NULL, NULL },
 	{ "slab_allocators", "who holds the objects of each cache",
-	  BS_SNAP_CACHES | BS_SNAP_OWNERS | CALLERS, bs_text_slab_allocators,
-	  bs_json_slab_allocators, bs_slab_allocators_known,
+	  BS_SNAP_CACHES | BS_SNAP_OWNERS | BS_SNAP_STACKS,
+	  bs_text_slab_allocators, bs_json_slab_allocators,
+	  bs_slab_allocators_known,
 	  "no cache keeps who allocated its objects; "
 	  "run the program with -o slab_debug=U" },
 	{ "vmallocinfo", "large allocations and mappings with their callers",
-	  BS_SNAP_AREAS | CALLERS, bs_text_vmallocinfo, bs_json_vmallocinfo,
-	  NULL, NULL },
+	  BS_SNAP_AREAS | BS_SNAP_STACKS, bs_text_vmallocinfo,
+	  bs_json_vmallocinfo, NULL, NULL },
 	{ "devices", "DMA memory of each device, and carve-outs",
 	  BS_SNAP_ZONES | BS_SNAP_DEVICES | BS_SNAP_AREAS, bs_text_devices,
 	  bs_json_devices, NULL, NULL },
@@ -175,7 +174,7 @@ const struct bs_view bs_views[] = {
 	{ "unusable", "unusable free space index of each zone and order",
 	  BS_SNAP_ZONES, bs_text_unusable, bs_json_extfrag, NULL, NULL },
 	{ "failures", "requests that failed, and why",
-	  BS_SNAP_ZONES | BS_SNAP_EVENTS | CALLERS, bs_text_failures,
+	  BS_SNAP_ZONES | BS_SNAP_EVENTS | BS_SNAP_STACKS, bs_text_failures,
 	  bs_json_failures, NULL, NULL },
 	{ NULL, NULL, 0, NULL, NULL, NULL, NULL },
 };

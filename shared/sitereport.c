@@ -218,6 +218,26 @@ void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
 		bs_buf_printf(out, " < ... %zu more", l.nr - max_frames);
 }
 
+void bs_site_stack_lines(const char *path, struct bs_symbolizer *sym,
+			 const uint64_t *sites, char **stacks, size_t nr,
+			 size_t max_frames)
+{
+	struct bs_snapshot *s;
+	char err[256];
+
+	s = bs_snapshot_read_sections(path, BS_SNAP_STACKS, err, sizeof(err));
+	for (size_t i = 0; i < nr; i++) {
+		struct bs_buf line = BS_BUF_INIT;
+
+		stacks[i] = NULL;
+		if (!s || !sites[i] || sites[i] >= bs_snapshot_nr_sites(s))
+			continue;
+		bs_site_stack_line(&line, s, sym, sites[i], max_frames);
+		stacks[i] = line.data;
+	}
+	bs_snapshot_free(s);
+}
+
 /* ---- which sites, in which order ------------------------------------------- */
 
 struct choice {
@@ -255,6 +275,8 @@ static bool wanted(const struct bs_sitereport *r, uint64_t site)
 		return true;
 	if (!r->history) /* nobody watched: what was not freed */
 		return live_objects(s) > 0;
+	if (r->ended && live_objects(s) > 0)
+		return true;
 	if (!h)
 		return false;
 	return h->verdict == BS_VERDICT_LEAK ||
@@ -266,7 +288,13 @@ static double sort_key(const struct bs_sitereport *r, uint64_t site)
 	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = history(r, site);
 
-	/* Leaks in front of what stopped, in front of suspects. */
+	/*
+	 * Leaks in front of what stopped, in front of suspects; after the end
+	 * leaks alone are in front of what was never freed.
+	 */
+	if (r->leaks && r->ended)
+		return (h && h->verdict == BS_VERDICT_LEAK) * 1e18 +
+		       (double)live_bytes(s);
 	if (r->leaks && h)
 		return h->verdict * 1e18 + (double)live_bytes(s);
 	switch (r->sort) {
@@ -388,11 +416,19 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 		      size_t nr, size_t total)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
+	size_t leaks = 0;
+
+	for (uint64_t i = 0; i < r->nr_history; i++)
+		leaks += history(r, i) &&
+			 history(r, i)->verdict == BS_VERDICT_LEAK;
 
 	bs_buf_puts_clean(out, h->comm);
 	bs_buf_printf(out, " (pid %d), trace %s: ", h->pid,
 		      bs_trace_name(h->trace_mode));
-	if (r->leaks && r->history)
+	if (r->leaks && r->history && r->ended)
+		bs_buf_printf(out, "%zu %s, %zu sites with objects never freed",
+			      leaks, leaks == 1 ? "leak" : "leaks", total);
+	else if (r->leaks && r->history)
 		bs_buf_printf(out, "%zu %s%s, windows of %.3g s", total,
 			      r->all	   ? "leaks and suspects"
 			      : total == 1 ? "leak"

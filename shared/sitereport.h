@@ -62,6 +62,7 @@ struct bs_sitereport {
 	uint32_t only_site; /* 0: all */
 	bool leaks;	    /* leaks, not sites */
 	bool all;	    /* with leaks: suspects and stopped ones, too */
+	bool ended;	    /* with leaks: then whatever was never freed */
 };
 
 /* "live", "growth", "allocs", "bytes" -> sort; false: unknown. */
@@ -82,6 +83,13 @@ void bs_site_stack_json(struct bs_json *json, const char *key,
 void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
 			struct bs_symbolizer *sym, uint64_t site,
 			size_t max_frames);
+/*
+ * Reads the segment at `path` once and fills in stacks[i], such a line for
+ * sites[i], malloc'ed; NULL where there is none.
+ */
+void bs_site_stack_lines(const char *path, struct bs_symbolizer *sym,
+			 const uint64_t *sites, char **stacks, size_t nr,
+			 size_t max_frames);
 /* The three numbers of a verdict in words, one line without newline. */
 void bs_site_history_text(struct bs_buf *out, const struct bs_site_history *h);
 

@@ -43,6 +43,8 @@
 #define BS_SNAP_EVENTS	(1U << BS_SEC_EVENTS)
 #define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
 #define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
+/* What a backtrace needs. */
+#define BS_SNAP_STACKS (BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES)
 #define BS_SNAP_ALL                                                            \
 	(BS_SNAP_ZONES | BS_SNAP_CACHES | BS_SNAP_AREAS | BS_SNAP_NODES |      \
 	 BS_SNAP_SITES | BS_SNAP_MODULES | BS_SNAP_EVENTS | BS_SNAP_DEVICES |  \

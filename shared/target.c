@@ -72,17 +72,17 @@ int bs_state_dir(char *path, size_t len)
 }
 
 /* /dev/shm/buddyscope-0 -> STATE/dev-shm-buddyscope-0 */
-int bs_state_dir_of(const char *dir, char *path, size_t len)
+int bs_state_dir_in(const char *state, const char *dir, char *path, size_t len)
 {
-	size_t name, at;
+	size_t name, at = strlen(state);
 
-	if (bs_state_dir(path, len))
+	if (at >= len)
 		return -ENAMETOOLONG;
+	memmove(path, state, at + 1);
 	dir += *dir == '/';
 	name = strlen(dir);
 	if (name > STATE_NAME_MAX)
 		dir += name - STATE_NAME_MAX;
-	at = strlen(path);
 	if (at + 1 + strlen(dir) >= len)
 		return -ENAMETOOLONG;
 	path[at++] = '/';
@@ -90,6 +90,13 @@ int bs_state_dir_of(const char *dir, char *path, size_t len)
 		path[at++] = *dir == '/' ? '-' : *dir;
 	path[at] = '\0';
 	return 0;
+}
+
+int bs_state_dir_of(const char *dir, char *path, size_t len)
+{
+	int ret = bs_state_dir(path, len);
+
+	return ret ? ret : bs_state_dir_in(path, dir, path, len);
 }
 
 int bs_target_dir_make(const char *dir, char *err, size_t errlen)
@@ -431,6 +438,25 @@ static bool matches(const struct bs_target *t, const char *arg, bool by_pid)
 	if (!by_pid)
 		return name_matches(t, arg);
 	return strlen(arg) < 11 && t->pid == strtoll(arg, NULL, 10);
+}
+
+size_t bs_target_list_filter(struct bs_target_list *list, const char *arg)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		const struct bs_target *t = &list->targets[i];
+
+		/* A program may be called "7". */
+		if (!name_matches(t, arg) &&
+		    !(is_number(arg) && matches(t, arg, true)))
+			continue;
+		if (nr != i)
+			list->targets[nr] = *t;
+		nr++;
+	}
+	list->nr = nr;
+	return nr;
 }
 
 static void put_candidates(struct bs_buf *err,

@@ -69,6 +69,8 @@ int bs_state_dir(char *path, size_t len);
  * (absolute): its ended targets are in .../archive.  0 or -ENAMETOOLONG.
  */
 int bs_state_dir_of(const char *dir, char *path, size_t len);
+/* The same below `state`, which may be `path` itself. */
+int bs_state_dir_in(const char *state, const char *dir, char *path, size_t len);
 
 /*
  * Creates the directory with mode 0700 if it is missing and checks that it is
@@ -97,6 +99,11 @@ int bs_target_list(const char *dir, struct bs_target_list *list, char *err,
 /* The same, and ended targets that the daemon has archived. */
 int bs_target_list_all(const char *dir, struct bs_target_list *list, char *err,
 		       size_t errlen);
+/*
+ * Keeps the targets that `arg`, a pid or a name, may mean, whatever their state.
+ * Returns how many.
+ */
+size_t bs_target_list_filter(struct bs_target_list *list, const char *arg);
 void bs_target_list_free(struct bs_target_list *list);
 
 /*

@@ -75,6 +75,29 @@ static int ask(const struct tool_common *common, unsigned long lines,
 	return ret;
 }
 
+struct log_options {
+	unsigned long lines;
+	bool follow;
+};
+
+static int parse_option(const struct tool *tool, void *arg, int c)
+{
+	struct log_options *opt = arg;
+
+	switch (c) {
+	case 'n':
+		if (!tool_parse_number(optarg, 0, INT32_MAX, &opt->lines))
+			return tool_usage(tool, "bad number of lines '%s'",
+					  optarg);
+		return TOOL_GO_ON;
+	case 'f':
+		opt->follow = true;
+		return TOOL_GO_ON;
+	default:
+		return TOOL_NOT_MINE;
+	}
+}
+
 int tool_run_log(const struct tool *tool, int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -82,31 +105,16 @@ int tool_run_log(const struct tool *tool, int argc, char **argv)
 		{ "follow", no_argument, NULL, 'f' },
 		TOOL_OPTIONS_COMMON
 	};
-	unsigned long lines = LINES_DEFAULT;
+	struct log_options opt = { .lines = LINES_DEFAULT };
 	struct tool_common common = { 0 };
-	bool following = false;
-	int c, ret;
+	int ret;
 
-	while ((c = getopt_long(argc, argv, "hn:f", long_options, NULL)) !=
-	       -1) {
-		if (c == 'n') {
-			if (!tool_parse_number(optarg, 0, INT32_MAX, &lines))
-				return tool_usage(tool,
-						  "bad number of lines '%s'",
-						  optarg);
-		} else if (c == 'f') {
-			following = true;
-		} else {
-			ret = tool_option(tool, c, &common);
-			if (ret != TOOL_GO_ON)
-				return ret;
-		}
-	}
-	ret = tool_argument(tool, argc, argv, &common);
+	ret = tool_parse(tool, argc, argv, "hn:f", long_options, parse_option,
+			 &opt, &common);
 	if (ret != TOOL_GO_ON)
 		return ret;
 	if (common.target && strpbrk(common.target, " \t\r\n"))
 		return tool_usage(tool,
 				  "a name with a blank; say the PID instead");
-	return ask(&common, lines, following);
+	return ask(&common, opt.lines, opt.follow);
 }

@@ -226,6 +226,28 @@ static int make_report(struct report *r)
 	return tool_output(&out);
 }
 
+static int parse_option(const struct tool *tool, void *arg, int c)
+{
+	struct report *r = arg;
+
+	switch (c) {
+	case 's':
+		r->sysroot = optarg;
+		return TOOL_GO_ON;
+	case 'd':
+		r->debug_dir = optarg;
+		return TOOL_GO_ON;
+	case 'n':
+		if (!tool_parse_number(optarg, 0, INT32_MAX, &r->limit))
+			return tool_usage(tool, "bad number of sites '%s'",
+					  optarg);
+		r->limit_given = true;
+		return TOOL_GO_ON;
+	default:
+		return TOOL_NOT_MINE;
+	}
+}
+
 int tool_run_report(const struct tool *tool, int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -235,26 +257,10 @@ int tool_run_report(const struct tool *tool, int argc, char **argv)
 		TOOL_OPTIONS_COMMON
 	};
 	struct report r = { 0 };
-	int c, ret;
+	int ret;
 
-	while ((c = getopt_long(argc, argv, "hn:", long_options, NULL)) != -1) {
-		if (c == 's') {
-			r.sysroot = optarg;
-		} else if (c == 'd') {
-			r.debug_dir = optarg;
-		} else if (c == 'n') {
-			if (!tool_parse_number(optarg, 0, INT32_MAX, &r.limit))
-				return tool_usage(tool,
-						  "bad number of sites '%s'",
-						  optarg);
-			r.limit_given = true;
-		} else {
-			ret = tool_option(tool, c, &r.common);
-			if (ret != TOOL_GO_ON)
-				return ret;
-		}
-	}
-	ret = tool_argument(tool, argc, argv, &r.common);
+	ret = tool_parse(tool, argc, argv, "hn:", long_options, parse_option,
+			 &r, &r.common);
 	if (ret != TOOL_GO_ON)
 		return ret;
 	if (!r.common.target)

@@ -122,6 +122,27 @@ static int run_program(const struct run *run, char **argv)
 	return run_end_like(ret);
 }
 
+static int parse_option(const struct tool *tool, void *arg, int c)
+{
+	struct run *run = arg;
+
+	switch (c) {
+	case 'o':
+		if (!valid_option(optarg))
+			return tool_usage(
+				tool, "bad option '%s'; the form is KEY=VALUE",
+				optarg);
+		bs_buf_printf(&run->options, "%s%s",
+			      run->options.len ? " " : "", optarg);
+		return TOOL_GO_ON;
+	case 'q':
+		run->quiet = true;
+		return TOOL_GO_ON;
+	default:
+		return TOOL_NOT_MINE;
+	}
+}
+
 int tool_run_run(const struct tool *tool, int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -132,24 +153,10 @@ int tool_run_run(const struct tool *tool, int argc, char **argv)
 	};
 	struct run run = { .options = BS_BUF_INIT };
 	struct tool_common common = { 0 };
-	int c, ret = TOOL_GO_ON;
+	int ret;
 
-	while (ret == TOOL_GO_ON &&
-	       (c = getopt_long(argc, argv, "+ho:q", long_options, NULL)) !=
-		       -1) {
-		if (c == 'o' && !valid_option(optarg)) {
-			ret = tool_usage(
-				tool, "bad option '%s'; the form is KEY=VALUE",
-				optarg);
-		} else if (c == 'o') {
-			bs_buf_printf(&run.options, "%s%s",
-				      run.options.len ? " " : "", optarg);
-		} else if (c == 'q') {
-			run.quiet = true;
-		} else {
-			ret = tool_option(tool, c, &common);
-		}
-	}
+	ret = tool_options(tool, argc, argv, "+ho:q", long_options,
+			   parse_option, &run, &common);
 	if (ret == TOOL_GO_ON && optind == argc)
 		ret = tool_usage(tool, "which PROGRAM?");
 	if (ret == TOOL_GO_ON)

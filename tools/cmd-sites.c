@@ -128,8 +128,9 @@ static int answer(const struct query *q)
 	return ret;
 }
 
-static int parse_option(const struct tool *tool, int c, struct query *q)
+static int parse_option(const struct tool *tool, void *arg, int c)
 {
+	struct query *q = arg;
 	enum bs_site_sort sort;
 
 	switch (c) {
@@ -162,7 +163,7 @@ static int parse_option(const struct tool *tool, int c, struct query *q)
 			return tool_usage(tool, "bad site number '%s'", optarg);
 		return TOOL_GO_ON;
 	default:
-		return tool_option(tool, c, &q->common);
+		return TOOL_NOT_MINE;
 	}
 }
 
@@ -177,14 +178,10 @@ int tool_run_sites(const struct tool *tool, int argc, char **argv)
 		TOOL_OPTIONS_COMMON
 	};
 	struct query q = { .leaks = !strcmp(tool->name, "leaks") };
-	int c, ret;
+	int ret;
 
-	while ((c = getopt_long(argc, argv, "hn:", long_options, NULL)) != -1) {
-		ret = parse_option(tool, c, &q);
-		if (ret != TOOL_GO_ON)
-			return ret;
-	}
-	ret = tool_argument(tool, argc, argv, &q.common);
+	ret = tool_parse(tool, argc, argv, "hn:", long_options, parse_option,
+			 &q, &q.common);
 	if (ret != TOOL_GO_ON)
 		return ret;
 	if (!q.limit_given && !q.common.json)

@@ -60,13 +60,14 @@ static void long_options(struct option options[OPTIONS_MAX])
 	memcpy(&options[nr], common, sizeof(common));
 }
 
-static int set_option(const struct tool *tool, struct view_run *run, int c)
+static int set_option(const struct tool *tool, void *arg, int c)
 {
+	struct view_run *run = arg;
 	struct bs_buf err = BS_BUF_INIT;
 	int ret = TOOL_GO_ON;
 
 	if (c < FIRST_VALUE)
-		return tool_option(tool, c, &run->common);
+		return TOOL_NOT_MINE;
 	if (!bs_view_set_option(&run->view, &run->options,
 				bs_view_options[c - FIRST_VALUE].name, optarg,
 				&err))
@@ -80,16 +81,12 @@ int tool_run_view(const struct tool *tool, int argc, char **argv)
 	struct view_run run = { .view = bs_view_find(tool->name) };
 	struct option options[OPTIONS_MAX];
 	struct bs_snapshot *s;
-	int c, ret;
+	int ret;
 
 	assert(run.view);
 	long_options(options);
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		ret = set_option(tool, &run, c);
-		if (ret != TOOL_GO_ON)
-			return ret;
-	}
-	ret = tool_argument(tool, argc, argv, &run.common);
+	ret = tool_parse(tool, argc, argv, "h", options, set_option, &run,
+			 &run.common);
 	if (ret != TOOL_GO_ON)
 		return ret;
 	s = tool_snapshot(run.common.target, run.view->sections, &ret);

@@ -166,13 +166,12 @@ int tool_run_watch(const struct tool *tool, int argc, char **argv)
 	const struct tool *command;
 	uint64_t interval_ns;
 	char name[64];
-	int c, ret;
+	int ret;
 
-	while ((c = getopt_long(argc, argv, "+h", long_options, NULL)) != -1) {
-		ret = tool_option(tool, c, &common);
-		if (ret != TOOL_GO_ON)
-			return ret;
-	}
+	ret = tool_options(tool, argc, argv, "+h", long_options, NULL, NULL,
+			   &common);
+	if (ret != TOOL_GO_ON)
+		return ret;
 	if (optind + 2 > argc)
 		return tool_usage(tool, "needs an INTERVAL and a COMMAND");
 	if (!parse_interval(argv[optind], &interval_ns))

@@ -59,7 +59,9 @@ int tool_help(const struct tool *tool)
 
 /* ---- options ------------------------------------------------------------ */
 
-int tool_option(const struct tool *tool, int c, struct tool_common *common)
+/* 'j', 'h', or '?': getopt has printed the message. */
+static int common_option(const struct tool *tool, int c,
+			 struct tool_common *common)
 {
 	switch (c) {
 	case 'j':
@@ -73,9 +75,30 @@ int tool_option(const struct tool *tool, int c, struct tool_common *common)
 	}
 }
 
-int tool_argument(const struct tool *tool, int argc, char **argv,
-		  struct tool_common *common)
+int tool_options(const struct tool *tool, int argc, char **argv,
+		 const char *letters, const struct option *options,
+		 tool_option_fn *mine, void *arg, struct tool_common *common)
 {
+	int c, ret = TOOL_GO_ON;
+
+	while (ret == TOOL_GO_ON &&
+	       (c = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+		ret = mine ? mine(tool, arg, c) : TOOL_NOT_MINE;
+		if (ret == TOOL_NOT_MINE)
+			ret = common_option(tool, c, common);
+	}
+	return ret;
+}
+
+int tool_parse(const struct tool *tool, int argc, char **argv,
+	       const char *letters, const struct option *options,
+	       tool_option_fn *mine, void *arg, struct tool_common *common)
+{
+	int ret = tool_options(tool, argc, argv, letters, options, mine, arg,
+			       common);
+
+	if (ret != TOOL_GO_ON)
+		return ret;
 	if (optind < argc)
 		common->target = argv[optind++];
 	if (optind < argc)

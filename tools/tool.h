@@ -68,17 +68,28 @@ struct tool_common {
 	const char *target; /* PID, NAME or FILE.seg; NULL: not given */
 };
 
-/* Returned by tool_option(): go on parsing; else it is the exit code. */
+/* Returned by tool_options(): go on parsing; else it is the exit code. */
 #define TOOL_GO_ON (-1)
 
 /*
- * For what getopt_long() returned and the subcommand did not handle itself:
- * 'j', 'h', or '?' (message already printed).
+ * What a subcommand does with its own option c (optarg is its value): TOOL_GO_ON,
+ * an exit code with the message printed, or TOOL_NOT_MINE.
  */
-int tool_option(const struct tool *tool, int c, struct tool_common *common);
-/* Takes the one optional argument behind the options.  TOOL_GO_ON or code. */
-int tool_argument(const struct tool *tool, int argc, char **argv,
-		  struct tool_common *common);
+#define TOOL_NOT_MINE (-2)
+typedef int tool_option_fn(const struct tool *tool, void *arg, int c);
+
+/*
+ * Takes all options: `mine` gets each first, then the common ones.  A `letters`
+ * that begins with '+' stops at the first argument.  TOOL_GO_ON, or a code;
+ * optind is behind the options.
+ */
+int tool_options(const struct tool *tool, int argc, char **argv,
+		 const char *letters, const struct option *options,
+		 tool_option_fn *mine, void *arg, struct tool_common *common);
+/* The same, and the one optional argument behind them. */
+int tool_parse(const struct tool *tool, int argc, char **argv,
+	       const char *letters, const struct option *options,
+	       tool_option_fn *mine, void *arg, struct tool_common *common);
 /* A whole number in [min, max]; false if text is anything else. */
 bool tool_parse_number(const char *text, unsigned long min, unsigned long max,
 		       unsigned long *value);

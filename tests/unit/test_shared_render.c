@@ -446,8 +446,8 @@ static void devices_text_and_json_show_dma_and_carveouts(void **state)
 		"v4l2-out              DMA       1500       1498       2      2097052        512        768       81        0\n"
 		"drm                NORMAL       1500       1499       2      1048476        256        512       81        0\n"
 		"\n"
-		"carve-out                      phys          mapped_at        bytes\n"
-		"vout             0x000000009e000000 0x00007f0050000000      1048576\n");
+		"carve-out                      phys          mapped_at        bytes   used_bytes\n"
+		"vout             0x000000009e000000 0x00007f0050000000      1048576      1048476\n");
 	view->json(&out, s, &opt);
 	assert_non_null(strstr(bs_buf_str(&out),
 			       "{\"name\":\"v4l2-out\",\"zone\":\"DMA\","
