@@ -9,6 +9,8 @@ EXTRA_DIST += \
 	tests/real/count-libc.py \
 	tests/real/kill-9 \
 	tests/real/leak-plugin \
+	tests/real/like-proc \
+	tests/real/like_proc.py \
 	tests/real/mpv-plays \
 	tests/real/parsers \
 	tests/real/programs-identical \
@@ -32,4 +34,5 @@ RUN_TESTS += \
 	tests/real/route-mpv \
 	tests/real/adds-up \
 	tests/real/startup \
+	tests/real/like-proc \
 	tests/real/parsers
