@@ -50,16 +50,16 @@ int main(int argc, char **argv)
 		errno = 4711;
 		munmap(m, 8192);
 	} else if (!strcmp(what, "overflow")) { /* these with slab_debug */
-		p[size] = 'A';
+		((char *)launder(p))[size] = 'A';
 		free(p);
 	} else if (!strcmp(what, "underflow")) {
-		p[-1] = 'A';
+		((char *)launder(p))[-1] = 'A';
 		free(p);
 	} else if (!strcmp(what, "after-free")) {
 		free(p);
 		*((char *)launder(p) + 5) = 'A';
 	} else if (!strcmp(what, "never-freed")) {
-		p[size] = 'A';
+		((char *)launder(p))[size] = 'A';
 	} else {
 		CHECK(!"a known misuse");
 	}
