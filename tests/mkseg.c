@@ -126,7 +126,8 @@ static void add_zones(struct mkseg *m)
 	static const uint64_t normal[] = { 17, 9, 5, 3, 8, 2, 1, 0, 1, 0, 5 };
 	static const uint64_t empty[BS_NR_ORDERS];
 	static const uint64_t dma_used[BS_NR_USES] = { 200, 16, 8, 0, 4, 2 };
-	static const uint64_t normal_used[BS_NR_USES] = { 3000, 700, 900, 4000, 33, 64 };
+	static const uint64_t normal_used[BS_NR_USES] = { 3000, 700, 900,
+							  4000, 33,  64 };
 	static const uint64_t empty_used[BS_NR_USES];
 
 	add_zone(m, "DMA", 0, dma, dma_used);
