@@ -134,6 +134,20 @@ static uint64_t free_bytes(const struct bs_abi_event *e)
 	return pages * BS_ABI_PAGE_BYTES;
 }
 
+/* The first test of zone_watermark_ok(), without lowmem_reserve. */
+static bool below_min(const struct bs_abi_event *e,
+		      const struct bs_abi_event_zone *zone)
+{
+	int64_t left = (int64_t)zone->free_pages - (INT64_C(1) << e->order) + 1;
+	int64_t min = zone->wmark_min_pages;
+
+	if (e->gfp & BS_GFP_HIGH)
+		min -= min / 2;
+	if (e->gfp & BS_GFP_NOWAIT)
+		min -= min / 4;
+	return left <= min;
+}
+
 struct bs_failure_cause bs_failure_cause(const struct bs_abi_event *e)
 {
 	const struct bs_abi_event_zone *zone = bs_event_zone(e);
@@ -154,7 +168,7 @@ struct bs_failure_cause bs_failure_cause(const struct bs_abi_event *e)
 	c.index = bs_fragmentation_index(n, e->order);
 	/* Other values below 0 mean that less than one such block is free. */
 	if (c.index == -1000)
-		c.cause = BS_CAUSE_RESERVE;
+		c.cause = below_min(e, zone) ? BS_CAUSE_LACK : BS_CAUSE_RESERVE;
 	else if (c.index < BS_FRAG_THRESHOLD)
 		c.cause = BS_CAUSE_LACK;
 	else

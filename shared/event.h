@@ -36,7 +36,7 @@ void bs_gfp_text(struct bs_buf *out, uint32_t gfp);
 
 enum bs_cause {
 	BS_CAUSE_UNKNOWN,	/* no zones in the event */
-	BS_CAUSE_LACK,		/* too few free pages */
+	BS_CAUSE_LACK,		/* too few free pages, or no more than min */
 	BS_CAUSE_FRAGMENTATION, /* pages enough, in blocks too small */
 	BS_CAUSE_RESERVE,	/* a block was free; the watermark kept it */
 	BS_CAUSE_WINDOW,	/* VMALLOC: pages enough, no addresses */

@@ -206,8 +206,10 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 	case BS_CAUSE_LACK:
 		bs_buf_printf(out,
 			      "lack of memory in zone %s: %" PRIu64
-			      "kB of %" PRIu64 "kB are free, ",
-			      zone, kb(z->free_pages), kb(z->managed_pages));
+			      "kB of %" PRIu64 "kB are free (min %" PRIu64
+			      "kB), ",
+			      zone, kb(z->free_pages), kb(z->managed_pages),
+			      kb(z->wmark_min_pages));
 		put_largest(out, z);
 		break;
 	default:
@@ -222,7 +224,7 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 	}
 	bs_buf_printf(out, "; fragmentation index of order %u: ", e->order);
 	put_index(out, c->index);
-	bs_buf_puts(out, c->cause == BS_CAUSE_RESERVE
+	bs_buf_puts(out, c->index == -1000
 				 ? " (such a block is free)\n"
 				 : " (0 lack of memory, 1 fragmentation)\n");
 }

@@ -27,6 +27,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/demangle.h"
+
 #define MODULES_MAX    96U     /* open at once: each maps its ELF and DWARF */
 #define CACHE_BUCKETS  16384U  /* power of two */
 #define CACHE_MAX      200000U /* addresses before trim lets go */
@@ -124,6 +126,16 @@ static const char *intern(struct bs_symbolizer *sym, const char *text)
 	*bucket = s;
 	sym->string_bytes += sizeof(*s) + len + 1;
 	return s->text;
+}
+
+static void set_function(struct bs_symbolizer *sym, struct bs_frame *f,
+			 const char *symbol)
+{
+	char *written = symbol ? bs_demangle(symbol) : NULL;
+
+	f->symbol = intern(sym, symbol);
+	f->function = written ? intern(sym, written) : f->symbol;
+	free(written);
 }
 
 /* ---- modules ------------------------------------------------------------- */
@@ -354,6 +366,17 @@ static bool is_function(Dwarf_Die *die)
 	return tag == DW_TAG_subprogram || tag == DW_TAG_entry_point;
 }
 
+/* C++ keeps namespace, class and parameters in the linkage name alone. */
+static const char *scope_symbol(Dwarf_Die *die)
+{
+	Dwarf_Attribute attr;
+	const char *name;
+
+	name = dwarf_formstring(
+		dwarf_attr_integrate(die, DW_AT_linkage_name, &attr));
+	return name ? name : dwarf_diename(die);
+}
+
 /*
  * Walks from the innermost scope outward.  file and line are where the address
  * is; at the border of an inlined function they become the place of its call.
@@ -371,7 +394,7 @@ static void walk_scopes(struct place *p, Dwarf_Die *cu, Dwarf_Die *scopes,
 		f = add_frame(p);
 		if (!f)
 			return;
-		f->function = intern(p->sym, dwarf_diename(&scopes[i]));
+		set_function(p->sym, f, scope_symbol(&scopes[i]));
 		f->file = intern(p->sym, file);
 		f->line = line;
 		f->inlined = inlined;
@@ -511,7 +534,7 @@ static size_t resolve_vaddr(struct bs_symbolizer *sym, struct module *m,
 	/* With all of them inlined (list was full) the last is no function. */
 	if (name && !outer->inlined) {
 		if (!outer->function)
-			outer->function = intern(sym, name);
+			set_function(sym, outer, name);
 		outer->function_offset = offset + 1;
 		outer->function_bytes = elf_sym.st_size;
 	}
@@ -655,10 +678,11 @@ bool bs_symbolizer_caller(void *arg, const struct bs_snapshot *s, uint32_t site,
 		return false;
 	nr = bs_symbolizer_resolve(sym, s, pcs[i], rec->first_ns, &frames);
 	frames += nr - 1;
-	if (!frames->function || !frames->function_bytes ||
-	    strpbrk(frames->function, " \t\n"))
+	/* One token, as the kernel prints Rust's names: not demangled. */
+	if (!frames->symbol || !frames->function_bytes ||
+	    strpbrk(frames->symbol, " \t\n"))
 		return false;
-	snprintf(text, len, "%s+0x%" PRIx64 "/0x%" PRIx64, frames->function,
+	snprintf(text, len, "%s+0x%" PRIx64 "/0x%" PRIx64, frames->symbol,
 		 frames->function_offset, frames->function_bytes);
 	return true;
 }

@@ -37,7 +37,8 @@ struct bs_frame {
 	uint64_t addr;	      /* return address as recorded */
 	const char *module;   /* path as recorded; NULL: in no module */
 	uint64_t offset;      /* of addr in the file (what addr2line takes) */
-	const char *function; /* NULL: unknown */
+	const char *function; /* as it was written; NULL: unknown */
+	const char *symbol;   /* the same as the linker knows it */
 	uint64_t
 		function_offset; /* of addr in the function, if known, else 0 */
 	uint64_t function_bytes; /* 0: unknown */

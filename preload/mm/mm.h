@@ -417,6 +417,7 @@ struct kmem_cache {
 	/* Statistics; guarded by the list lock. */
 	uint64_t grown, reaped, errors, high_mark, refills, flushes;
 	uint64_t alloc_hits, alloc_misses, free_hits, free_misses;
+	uint64_t list_allocs; /* objects ever taken from slabs */
 	uint64_t max_freeable;
 	char name[32];
 };

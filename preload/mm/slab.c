@@ -286,6 +286,7 @@ static uint32_t lists_take(struct kmem_cache *cachep, void **out, uint32_t nr)
 		taken += slab_take(cachep, list_entry(entry, struct slab, list),
 				   out + taken, nr - taken);
 	}
+	cachep->list_allocs += taken;
 	return taken;
 }
 

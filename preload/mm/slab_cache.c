@@ -278,6 +278,7 @@ static void publish_counters(const struct kmem_cache *cachep,
 	out->free_hits = cachep->free_hits;
 	out->free_misses = cachep->free_misses;
 	out->max_freeable = cachep->max_freeable;
+	out->list_allocs = cachep->list_allocs;
 }
 
 /* The cache's record, safe to write; NULL: not published. */

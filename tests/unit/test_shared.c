@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shared/demangle.h"
 #include "shared/fragindex.h"
 #include "shared/target.h"
 #include "shared/wire.h"
@@ -147,6 +148,31 @@ static void buf_long_text_grows(void **state)
 	bs_buf_put_bytes(&out, UINT64_C(5) << 40);
 	assert_string_equal(bs_buf_str(&out), "777 B 1.5 KiB 5.0 TiB");
 	bs_buf_free(&out);
+}
+
+/* ---- names --------------------------------------------------------------- */
+
+static void demangle_gives_the_name_as_written(void **state)
+{
+	char *name = bs_demangle("_ZN2av5allocIiEEPvmPKc"), *longest;
+
+	(void)state;
+	assert_null(bs_demangle("malloc"));
+	assert_null(bs_demangle(""));
+	assert_null(bs_demangle("_Z"));
+	assert_null(bs_demangle("_ZN2av"));
+	longest = malloc(100001);
+	assert_non_null(longest);
+	memset(longest, 'P', 100000);
+	memcpy(longest, "_Z1f", 4);
+	longest[100000] = '\0';
+	assert_null(bs_demangle(longest));
+	free(longest);
+	if (!name)
+		skip(); /* no C++ runtime here */
+	assert_string_equal(name,
+			    "void* av::alloc<int>(unsigned long, char const*)");
+	free(name);
 }
 
 /* ---- targets ------------------------------------------------------------- */
@@ -564,6 +590,7 @@ int main(void)
 		cmocka_unit_test(json_str_hostile_bytes_are_escaped),
 		cmocka_unit_test(json_nesting_puts_commas_between_values_only),
 		cmocka_unit_test(buf_long_text_grows),
+		cmocka_unit_test(demangle_gives_the_name_as_written),
 		cmocka_unit_test(parse_name_accepts_only_the_exact_form),
 		cmocka_unit_test(list_states_follow_the_processes),
 		cmocka_unit_test(list_zombie_counts_as_killed),

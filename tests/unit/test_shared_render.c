@@ -581,8 +581,18 @@ static void cause_follows_the_fragmentation_index(void **state)
 	assert_int_equal(bs_failure_cause(&e).index, 738);
 	e.order = 10;
 	assert_int_equal(bs_failure_cause(&e).index, 898);
+	/* A block of order 3 is free: kept by the reserve, or by min itself. */
 	e.order = 3;
+	z->wmark_min_pages = 18;
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
+	z->wmark_min_pages = 19;
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
+	z->wmark_min_pages = 36;
+	e.gfp = BS_GFP_HIGH;
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
+	z->wmark_min_pages = 50;
+	e.gfp = BS_GFP_ATOMIC; /* 50 - 25, then - 6 */
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
 	/* One block of order 3 where order 4 was wanted: half of it. */
 	memset(z->nr_free, 0, sizeof(z->nr_free));
 	z->nr_free[3] = 1;
