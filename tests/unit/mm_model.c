@@ -203,6 +203,14 @@ void model_free_all(struct model *m)
 			step_free(m, &m->block[i]);
 }
 
+void release(void *p)
+{
+	struct mm_block b;
+
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_int_equal(mm_free(p, &b), 0);
+}
+
 void assert_mm_holds(void)
 {
 	char why[256] = "";

@@ -67,14 +67,6 @@ static uint64_t used(enum bs_use use)
 	return mm.zone[0].stat.used_pages[use];
 }
 
-static void release(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	assert_int_equal(mm_free(p, &b), 0);
-}
-
 static const struct bs_abi_area *published(const void *addr)
 {
 	unsigned int i;

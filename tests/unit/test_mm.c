@@ -60,14 +60,6 @@ static int stop(void **state)
 	return 0;
 }
 
-static void release(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	assert_int_equal(mm_free(p, &b), 0);
-}
-
 static size_t usable(const void *p)
 {
 	struct mm_block b;

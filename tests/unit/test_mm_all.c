@@ -100,14 +100,6 @@ static void tag_off(void *p)
 		__atomic_store_n(b.tag, 0, __ATOMIC_RELAXED);
 }
 
-static void release(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	assert_int_equal(mm_free(p, &b), 0);
-}
-
 /* First and last word of each page. */
 static void stamp(unsigned char *p, size_t size, uint64_t value)
 {

@@ -67,14 +67,6 @@ static int stop(void **state)
 	return 0;
 }
 
-static void release(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	assert_int_equal(mm_free(p, &b), 0);
-}
-
 static struct mm_block block_of(const void *p)
 {
 	struct mm_block b;
