@@ -28,16 +28,6 @@ struct scene {
 	char *debugged[2]; /* 90 bytes in kmalloc-96; the second was freed */
 };
 
-static void release(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	if (b.tag)
-		*b.tag = 0;
-	assert_int_equal(mm_free(p, &b), 0);
-}
-
 static void *obtain(size_t size)
 {
 	struct mm_block b;
