@@ -128,8 +128,13 @@ void mm_destroy(void)
 
 void mm_count(enum bs_vmstat_item item, int64_t n)
 {
-	uint64_t v = __atomic_add_fetch(&mm.vmstat[item], (uint64_t)n,
-					__ATOMIC_RELAXED);
+	uint64_t v;
+
+	if (sys_alone())
+		v = mm.vmstat[item] += (uint64_t)n;
+	else
+		v = __atomic_add_fetch(&mm.vmstat[item], (uint64_t)n,
+				       __ATOMIC_RELAXED);
 
 	if (mm.wipe && mm.wipe->pub.vmstat)
 		__atomic_store_n(&mm.wipe->pub.vmstat[item], v,

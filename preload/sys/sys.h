@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
 #include <sys/types.h>
 
 #define PAGE_SHIFT 12
@@ -92,11 +93,27 @@ extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 
 /*
- * The current CPU: a hint, true when it was read.  struct rseq: cpu_id_start,
- * then cpu_id, which is negative while the kernel does not fill it in.
+ * The process has had one thread since it started or was forked, so what the
+ * library shares between threads needs no atomic instructions (an uncontended
+ * one costs as much as twenty others).  libc clears the word before a second
+ * thread exists; its own malloc relies on it, too.  False before libc is set up.
+ * The thread that asks is inside (bs_tls.depth), so a handler cannot interfere.
+ * Source: glibc manual, "Single-Threaded"; sys/single_threaded.h.
+ */
+static inline bool sys_alone(void)
+{
+	return __libc_single_threaded;
+}
+
+/*
+ * The current CPU: a hint, true when it was read; 0 for an only thread, which
+ * warms one cache wherever it runs.  struct rseq: cpu_id_start, then cpu_id,
+ * which is negative while the kernel does not fill it in.
  */
 static inline unsigned int sys_getcpu(void)
 {
+	if (sys_alone())
+		return 0;
 	if (likely(&__rseq_size && __rseq_size)) {
 		const char *rseq = (const char *)__builtin_thread_pointer() +
 				   __rseq_offset;
@@ -198,12 +215,25 @@ void sys_rank_reset(void); /* in a fork child */
 #define sys_rank_reset()     ((void)0)
 #endif
 
-static inline bool sys_trylock(struct sys_lock *l, unsigned int rank)
+/* An only thread finds what it holds itself, and in a raw fork's child what
+ * another thread of the parent held. */
+static inline bool sys_lock_take(struct sys_lock *l)
 {
 	uint32_t free = 0;
 
-	if (!__atomic_compare_exchange_n(&l->word, &free, 1, false,
-					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (sys_alone()) {
+		if (unlikely(l->word))
+			return false;
+		l->word = 1;
+		return true;
+	}
+	return __atomic_compare_exchange_n(&l->word, &free, 1, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline bool sys_trylock(struct sys_lock *l, unsigned int rank)
+{
+	if (!sys_lock_take(l))
 		return false;
 	sys_rank_enter(rank);
 	return true;
@@ -211,18 +241,17 @@ static inline bool sys_trylock(struct sys_lock *l, unsigned int rank)
 
 static inline void sys_lock(struct sys_lock *l, unsigned int rank)
 {
-	uint32_t free = 0;
-
 	sys_rank_enter(rank);
-	if (unlikely(!__atomic_compare_exchange_n(&l->word, &free, 1, false,
-						  __ATOMIC_ACQUIRE,
-						  __ATOMIC_RELAXED)))
+	if (unlikely(!sys_lock_take(l)))
 		sys_lock_slow(l);
 }
 
 static inline void sys_unlock(struct sys_lock *l, unsigned int rank)
 {
-	if (unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))
+	if (sys_alone())
+		l->word = 0;
+	else if (unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) ==
+			  2))
 		sys_lock_wake(l);
 	sys_rank_leave(rank);
 }
@@ -242,12 +271,8 @@ void sys_spin_slow(struct sys_lock *l);
 
 static inline void sys_spin_lock(struct sys_lock *l, unsigned int rank)
 {
-	uint32_t free = 0;
-
 	sys_rank_enter(rank);
-	if (unlikely(!__atomic_compare_exchange_n(&l->word, &free, 1, false,
-						  __ATOMIC_ACQUIRE,
-						  __ATOMIC_RELAXED)))
+	if (unlikely(!sys_lock_take(l)))
 		sys_spin_slow(l);
 }
 
