@@ -11,13 +11,12 @@
 #include "preload/api.h"
 #include "preload/mm/vmalloc.h"
 
-BS_HIDDEN uint64_t api_area_tag(void)
+BS_HIDDEN __attribute__((noinline)) uint64_t api_area_tag(void)
 {
-	int saved_errno = errno;
-	uint64_t tag = bs_tracing ? trace_map_tag(0) : 0;
+	struct unwind_regs regs;
 
-	errno = saved_errno;
-	return tag;
+	UNWIND_CALLER(&regs);
+	return bs_tracing ? trace_map_tag(0, &regs) : 0;
 }
 
 BS_HIDDEN void api_drop_area_tag(uint64_t tag)

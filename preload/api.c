@@ -398,13 +398,8 @@ static int cache_free(struct kmem_cache *cachep, void *obj)
 
 	if (ret || b.kind != MM_OBJECT)
 		return ret ? ret : -EINVAL;
-	if (bs_tracing && b.tag) {
-		uint64_t tag = *b.tag;
-
-		if (!trace_free(&b))
-			return -EALREADY;
-		bs_note_freed(obj, tag);
-	}
+	if (bs_tracing && b.tag && !trace_free(&b))
+		return -EALREADY;
 	return kmem_cache_free_checked(cachep, obj);
 }
 

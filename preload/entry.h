@@ -25,7 +25,9 @@
 void *bs_alloc_again(size_t size, size_t align, gfp_t gfp);
 void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp);
 void bs_free_atomic(void *p);
+/* Gives a block its call site; the program, or a caller in the library, calls. */
 void bs_alloc_traced(void *p, size_t size);
+void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
 /*
@@ -51,11 +53,11 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
 	void *p;
 
+	if (bs_tracing)
+		return bs_alloc_and_trace(size, align, gfp);
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = bs_alloc_block(size, align, gfp);
-	if (bs_tracing && likely(p))
-		bs_alloc_traced(p, size);
 	bs_leave();
 	if (unlikely(!p))
 		errno = ENOMEM;
@@ -66,11 +68,10 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 {
 	if (bs_tracing && b->tag) {
-		uint64_t tag = *b->tag;
-
 		if (unlikely(!trace_free(b)))
 			return -EALREADY;
-		bs_note_freed(p, tag);
+		if (unlikely(b->kind != MM_OBJECT))
+			bs_note_freed(p, *b->tag);
 	}
 	return mm_free(p, b);
 }

@@ -173,7 +173,8 @@ void bs_fork_register(void);
 /* ---- report.c ---------------------------------------------------------------- */
 
 /*
- * Who had allocated what was freed lately: a word per hash of the address, the
+ * Who had allocated the large blocks and areas that were freed lately (an object's
+ * tag outlives it): a word per hash of the address, the
  * address in units of 16 bytes above BS_FREED_SITE_BITS, the site below.  Plain
  * stores of whole words: a race loses one of two notes.
  */

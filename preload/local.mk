@@ -73,8 +73,11 @@ libtrace_la_SOURCES = \
 	preload/trace/cfi.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
+	preload/trace/frame.h \
 	preload/trace/libunwind.c \
 	preload/trace/libunwind.h \
+	preload/trace/memo.c \
+	preload/trace/memo.h \
 	preload/trace/site.c \
 	preload/trace/site.h \
 	preload/trace/trace.c \

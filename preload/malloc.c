@@ -26,7 +26,7 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 		return NULL;
 	p = mm_atomic_alloc(size, align, zero);
 	if (p && bs_tracing && mm_in_arena(p) && !mm_lookup(p, &b))
-		trace_atomic_alloc(&b, p, size);
+		trace_atomic_alloc(&b, size);
 	return p;
 }
 
@@ -66,19 +66,45 @@ BS_COLD void bs_free_atomic(void *p)
 		mm_count(BS_VMSTAT_FOREIGN_FREES, 1);
 }
 
-/* libunwind calls mincore() and friends: keep the program's errno. */
-__attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
+static inline void attribute(void *p, size_t size,
+			     const struct unwind_regs *regs)
 {
-	int saved_errno = errno;
 	struct mm_block b;
 
 	if (likely(!mm_lookup(p, &b))) {
-		trace_alloc(&b, p, size);
+		trace_alloc(&b, size, regs);
 		mm_tagged(&b);
 	}
-	if (unlikely(bs_unwinder_wanted))
-		bs_wipe->client[BS_CLIENT_READY] = 0; /* next time, slowly */
-	errno = saved_errno;
+}
+
+__attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
+{
+	struct unwind_regs regs;
+
+	UNWIND_CALLER(&regs);
+	attribute(p, size, &regs);
+}
+
+/*
+ * bs_alloc() of a traced process.  Exported functions end in a jump to it, so that
+ * its caller is the program.
+ */
+__attribute__((noinline)) void *bs_alloc_and_trace(size_t size, size_t align,
+						   gfp_t gfp)
+{
+	struct unwind_regs regs;
+	void *p;
+
+	UNWIND_CALLER(&regs);
+	if (unlikely(!bs_enter()))
+		return bs_alloc_atomic(size, align, gfp);
+	p = bs_alloc_block(size, align, gfp);
+	if (likely(p))
+		attribute(p, size, &regs);
+	bs_leave();
+	if (unlikely(!p))
+		errno = ENOMEM;
+	return p;
 }
 
 BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
@@ -207,20 +233,20 @@ BS_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
  * far as call sites are concerned: the old tag is settled through a copy of it,
  * because the resize may have changed usable, which the tag's slack refers to.
  */
-static void *resize(void *p, struct mm_block *b, size_t size)
+static __attribute__((noinline)) void *resize(void *p, struct mm_block *b, size_t size)
 {
 	struct mm_block old = *b;
 	uint64_t tag = b->tag ? *b->tag : 0;
 	void *q = mm_resize(p, b, size);
 
-	if (q && tag) {
-		int saved_errno = errno;
+	if (q && tag_is_live(tag)) {
+		struct unwind_regs regs;
 
+		UNWIND_CALLER(&regs);
 		old.tag = &tag;
 		trace_free(&old);
-		trace_alloc(b, q, size);
+		trace_alloc(b, size, &regs);
 		mm_tagged(b);
-		errno = saved_errno;
 	}
 	return q;
 }
@@ -280,7 +306,7 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 	if (unlikely(!bs_enter()))
 		return realloc_atomic(p, size);
 	ret = mm_lookup(p, &b);
-	if (!ret && bs_tracing && b.tag && !*b.tag)
+	if (!ret && bs_tracing && b.tag && !tag_is_live(*b.tag))
 		ret = -EALREADY;
 	if (!ret) {
 		q = resize(p, &b, size);

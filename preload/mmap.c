@@ -39,13 +39,12 @@ static void *mapped(long ret)
 }
 
 /* bytes: whole pages; a reservation weighs nothing at its call site. */
-static uint64_t map_tag(uint64_t bytes)
+static __attribute__((noinline)) uint64_t map_tag(uint64_t bytes)
 {
-	int saved_errno = errno;
-	uint64_t tag = bs_tracing ? trace_map_tag(bytes) : 0;
+	struct unwind_regs regs;
 
-	errno = saved_errno;
-	return tag;
+	UNWIND_CALLER(&regs);
+	return bs_tracing ? trace_map_tag(bytes, &regs) : 0;
 }
 
 /* The mapping that a tag was made for did not come about. */

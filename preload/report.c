@@ -273,7 +273,7 @@ void bs_report_free(enum bs_misuse what, const char *call, const void *p,
 	if (known)
 		say_victim(p, &v);
 	if (!say_tracks(&v))
-		say_site(twice ? freed_site(p) : tag_site(v.tag));
+		say_site(twice && !v.tag ? freed_site(p) : tag_site(v.tag));
 	sys_say("  hint: %s", words[what].hint);
 	stop_unless_continue();
 	errno = saved_errno;

@@ -27,8 +27,8 @@
 #include <stdint.h>
 
 #define BS_ABI_MAGIC	   UINT64_C(0x45504f4353594442) /* "BDYSCOPE" */
-#define BS_ABI_VERSION	   2U /* layout written by this tree */
-#define BS_ABI_COMPAT	   2U /* oldest reader that understands it */
+#define BS_ABI_VERSION	   3U /* layout written by this tree */
+#define BS_ABI_COMPAT	   3U /* oldest reader that understands it */
 #define BS_ABI_PAGE_BYTES  4096U
 #define BS_ABI_NR_SECTIONS 16U
 
@@ -323,7 +323,11 @@ struct bs_abi_node {
 };
 static_assert(sizeof(struct bs_abi_node) == 16, "ABI");
 
-#define BS_NR_COHORTS 32U
+#define BS_NR_COHORTS	32U
+#define BS_NR_LIFETIMES 20U
+
+/* Unit of lifetimes, as a shift: 2^23 ns = 8.4 ms. */
+#define BS_TICK_SHIFT 23U
 
 /* bs_abi_site.kinds */
 #define BS_SITE_OBJECT 0x1U /* malloc and its kin */
@@ -339,6 +343,10 @@ static_assert(sizeof(struct bs_abi_node) == 16, "ABI");
  * longer fits, neighbours are added in pairs and cohort_shift grows by one.
  * cohort_live[c] counts live objects born in cohort c; bit c of cohort_born
  * says that the site allocated at all in it.
+ *
+ * lifetime[i] counts objects freed after 2^i to 2^(i+1) - 1 ticks; the last one
+ * those that lived longer, too.  It stays at 2^32 - 1 when it gets there.  What was
+ * freed within the tick it was born in is the rest of frees.
  */
 struct bs_abi_site {
 	uint32_t lock; /* the writers'; readers ignore it */
@@ -355,11 +363,13 @@ struct bs_abi_site {
 	uint32_t cohort_shift;
 	uint32_t cohort_born;
 	uint32_t cohort_live[BS_NR_COHORTS];
-	uint64_t reserved[5];
+	uint32_t lifetime[BS_NR_LIFETIMES];
+	uint64_t reserved[4];
 };
 static_assert(offsetof(struct bs_abi_site, allocs) == 16, "ABI");
 static_assert(offsetof(struct bs_abi_site, cohort_live) == 80, "ABI");
-static_assert(sizeof(struct bs_abi_site) == 248, "ABI");
+static_assert(offsetof(struct bs_abi_site, lifetime) == 208, "ABI");
+static_assert(sizeof(struct bs_abi_site) == 320, "ABI");
 
 /* A loaded object.  generation orders modules that shared an address. */
 struct bs_abi_module {

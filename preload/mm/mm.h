@@ -60,7 +60,7 @@
  *     sum of its lent blocks; each lent block belongs to one area.
  * I12 A large block's frames: a head with its size, then PK_TAIL, of one zone.
  *     A block that is on its way between the buddy and its owner looks the same.
- * I13 A free object has no tag; a live one's slack is below its usable size.
+ * I13 A free object has no living tag; a live one's slack is below its usable size.
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
  * I15 A frame of kind PK_PCP is in exactly one per-CPU list, that of the type
  *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
@@ -890,14 +890,30 @@ static inline void mm_event(uint32_t type, int zone_nr, unsigned int order,
 					  .bytes = bytes });
 }
 
-/* Tag: site number, slack = usable - requested, birth window.  0: no tag. */
-#define TAG_SITE_BITS	22
-#define TAG_SLACK_BITS	16
-#define TAG_WINDOW_BITS 26
-static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t window)
+/*
+ * Tag of an object, from bit 0: site number; slack = usable - requested; birth, a
+ * coarse time of which the lower bits are kept; rate at which its kind was sampled,
+ * 0: every one; whether it lives.  A free object keeps its last tag without the
+ * living bit, which tells who had it; a word of 0 never had one.
+ */
+#define TAG_SITE_BITS  17
+#define TAG_SLACK_BITS 16
+#define TAG_BIRTH_BITS 27
+#define TAG_RATE_BITS  3
+#define TAG_LIVE       (UINT64_C(1) << 63)
+static_assert(TAG_SITE_BITS + TAG_SLACK_BITS + TAG_BIRTH_BITS + TAG_RATE_BITS ==
+		      63,
+	      "a tag is a word");
+static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t birth)
 {
-	return ((uint64_t)window << (TAG_SITE_BITS + TAG_SLACK_BITS)) |
-	       ((uint64_t)slack << TAG_SITE_BITS) | site;
+	return TAG_LIVE |
+	       (uint64_t)(birth & ((1U << TAG_BIRTH_BITS) - 1))
+		       << (TAG_SITE_BITS + TAG_SLACK_BITS) |
+	       (uint64_t)slack << TAG_SITE_BITS | site;
+}
+static inline bool tag_is_live(uint64_t tag)
+{
+	return (tag & TAG_LIVE) != 0;
 }
 static inline uint32_t tag_site(uint64_t tag)
 {
@@ -907,9 +923,10 @@ static inline uint32_t tag_slack(uint64_t tag)
 {
 	return (uint32_t)(tag >> TAG_SITE_BITS) & ((1U << TAG_SLACK_BITS) - 1);
 }
-static inline uint32_t tag_window(uint64_t tag)
+static inline uint32_t tag_birth(uint64_t tag)
 {
-	return (uint32_t)(tag >> (TAG_SITE_BITS + TAG_SLACK_BITS));
+	return (uint32_t)(tag >> (TAG_SITE_BITS + TAG_SLACK_BITS)) &
+	       ((1U << TAG_BIRTH_BITS) - 1);
 }
 
 #endif

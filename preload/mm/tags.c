@@ -30,7 +30,7 @@ static void visit_slab(const struct visit *v, const struct slab *slabp)
 	for (i = 0; slabp->tags && i < cachep->num; i++) {
 		uint64_t tag = load_tag(&slabp->tags[i]);
 
-		if (tag)
+		if (tag_is_live(tag))
 			v->fn(v->arg, tag,
 			      obj_usable(cachep, slabp, i) - tag_slack(tag));
 	}
@@ -42,7 +42,7 @@ static void visit_frame(const struct visit *v, const struct page *page)
 
 	if (kind == PK_SLAB)
 		visit_slab(v, page->slab);
-	else if (kind == PK_LARGE && load_tag(&page->tag))
+	else if (kind == PK_LARGE && tag_is_live(load_tag(&page->tag)))
 		v->fn(v->arg, load_tag(&page->tag), page->requested_bytes);
 }
 

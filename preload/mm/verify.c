@@ -340,7 +340,7 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 
 		active += is_active;
 		check_debug(w, cachep, slabp, i);
-		if (!tag)
+		if (!tag_is_live(tag))
 			continue;
 		if (!live)
 			fail(w, "I13: %s: free object %p has a tag",

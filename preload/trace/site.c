@@ -21,7 +21,8 @@
 #include "preload/trace/depot.h"
 #include "preload/trace/site.h"
 
-#define MAX_WINDOW ((1U << TAG_WINDOW_BITS) - 2) /* a tag holds window + 1 */
+/* Merging halves what is kept; far beyond any run. */
+#define MAX_WINDOW (1U << 30)
 
 struct site {
 	uint32_t node;
@@ -204,15 +205,28 @@ void site_fork_child(void)
 
 /* ---- cohorts -------------------------------------------------------------------- */
 
-uint32_t site_window(uint64_t now_ns)
+uint64_t site_now(void)
 {
-	const struct segment *seg = segment_self();
-	uint64_t w;
+	uint64_t created_ns = segment_self()->created_ns;
+	uint64_t now_ns = sys_now_coarse_ns();
 
-	if (unlikely(!seg->cohort_ns || now_ns < seg->created_ns))
-		return 0;
-	w = (now_ns - seg->created_ns) / seg->cohort_ns;
+	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
+}
+
+uint32_t site_window(uint64_t tick)
+{
+	uint64_t cohort_ns = segment_self()->cohort_ns;
+	uint64_t w = cohort_ns ? (tick << BS_TICK_SHIFT) / cohort_ns : 0;
+
 	return w < MAX_WINDOW ? (uint32_t)w : MAX_WINDOW;
+}
+
+/* The whole tick of a birth that is not later than now; good for 13 days. */
+static uint64_t birth_tick(uint64_t now, uint32_t birth)
+{
+	uint64_t age = (now - birth) & ((1U << TAG_BIRTH_BITS) - 1);
+
+	return now > age ? now - age : 0;
 }
 
 /* Neighbours are added in pairs.  seq is odd meanwhile. */
@@ -285,12 +299,26 @@ static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
 				   __ATOMIC_RELAXED);
 }
 
-void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
-		      uint64_t now_ns, uint32_t kind)
+static void sum_up_alloc(struct bs_abi_site *s, uint64_t now, uint64_t bytes)
+{
+	uint64_t live, now_ns;
+
+	STORE(s->allocs, s->allocs + 1);
+	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
+	live = s->bytes_allocated - s->bytes_freed;
+	if (live > s->peak_live_bytes)
+		STORE(s->peak_live_bytes, live);
+	now_ns = segment_self()->created_ns + (now << BS_TICK_SHIFT);
+	if (s->last_ns != now_ns)
+		STORE(s->last_ns, now_ns);
+	site_cohort_alloc(s, site_window(now));
+}
+
+void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
+		      uint32_t kind)
 {
 	struct bs_abi_site *s;
 	struct sys_lock *lock;
-	uint64_t live;
 
 	if (unlikely(!(sites[site].kinds & kind)))
 		site_mark(site, kind);
@@ -299,23 +327,17 @@ void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
 		return;
 	if (unlikely(!site)) {
 		count_unknown(s, -(int64_t)bytes, -1);
-		STORE(s->last_ns, now_ns);
+		STORE(s->last_ns,
+		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
 		return;
 	}
 	lock = (struct sys_lock *)(void *)&s->lock;
 	sys_lock(lock, SYS_RANK_SITE);
-	STORE(s->allocs, s->allocs + 1);
-	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
-	live = s->bytes_allocated - s->bytes_freed;
-	if (live > s->peak_live_bytes)
-		STORE(s->peak_live_bytes, live);
-	if (s->last_ns != now_ns)
-		STORE(s->last_ns, now_ns);
-	site_cohort_alloc(s, window);
+	sum_up_alloc(s, now, bytes);
 	sys_unlock(lock, SYS_RANK_SITE);
 }
 
-void site_recount(uint32_t site, uint32_t window, uint64_t bytes)
+void site_recount(uint32_t site, uint32_t birth, uint64_t bytes)
 {
 	struct bs_abi_site *s;
 
@@ -330,7 +352,8 @@ void site_recount(uint32_t site, uint32_t window, uint64_t bytes)
 	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
 	STORE(s->peak_live_bytes, s->bytes_allocated);
 	if (site)
-		site_cohort_alloc(s, window);
+		site_cohort_alloc(s,
+				  site_window(birth_tick(site_now(), birth)));
 }
 
 /*
@@ -349,9 +372,24 @@ static void count_born(struct bs_abi_site *s, uint32_t window, int64_t bytes,
 		      s->bytes_allocated + (uint64_t)-bytes);
 }
 
-void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr)
+static void count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr)
+{
+	uint32_t i, count;
+
+	if (!ticks)
+		return;
+	i = 63 - (uint32_t)__builtin_clzll(ticks);
+	i = MIN(i, BS_NR_LIFETIMES - 1);
+	count = s->lifetime[i];
+	STORE(s->lifetime[i],
+	      count < UINT32_MAX - nr ? count + nr : UINT32_MAX);
+}
+
+void site_count_free(uint32_t site, uint64_t now, uint32_t birth, int64_t bytes,
+		     int nr)
 {
 	struct bs_abi_site *s = record_of(&site);
+	uint64_t born = birth_tick(now, birth);
 	struct sys_lock *lock;
 
 	if (unlikely(!s))
@@ -362,11 +400,13 @@ void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr)
 	}
 	lock = (struct sys_lock *)(void *)&s->lock;
 	sys_lock(lock, SYS_RANK_SITE);
-	count_born(s, window, bytes, nr);
-	if (nr > 0) {
+	if (likely(nr > 0)) {
 		STORE(s->frees, s->frees + (uint64_t)nr);
-		site_cohort_free(s, window, nr);
+		site_cohort_free(s, site_window(born), nr);
+		count_lifetime(s, now - born, (uint32_t)nr);
 	}
+	if (unlikely(nr < 0 || bytes < 0))
+		count_born(s, site_window(born), bytes, nr);
 	if (bytes > 0)
 		STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
 	sys_unlock(lock, SYS_RANK_SITE);

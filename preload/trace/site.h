@@ -25,17 +25,24 @@ uint32_t site_of_node(uint32_t node);
 uint32_t site_node(uint32_t site);
 uint32_t site_nr(void);
 
-/* Window number of now; bounded by what a tag can hold. */
-uint32_t site_window(uint64_t now_ns);
+/* Coarse time since the first ancestor's start, in ticks of 2^BS_TICK_SHIFT ns. */
+uint64_t site_now(void);
+
+/* The birth window of a tick. */
+uint32_t site_window(uint64_t tick);
 
 /* Sets a flag of kinds. */
 void site_mark(uint32_t site, uint32_t kind);
 
 /* One object of that many bytes began.  kind: BS_SITE_*. */
-void site_count_alloc(uint32_t site, uint32_t window, uint64_t bytes,
-		      uint64_t now_ns, uint32_t kind);
-/* nr objects and so many bytes ended; negative: came into being by a split. */
-void site_count_free(uint32_t site, uint32_t window, int64_t bytes, int nr);
+void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
+		      uint32_t kind);
+/*
+ * nr objects and so many bytes ended; negative: came into being by a split.
+ * birth: the tick when they began, or as many lower bits of it as a tag keeps.
+ */
+void site_count_free(uint32_t site, uint64_t now, uint32_t birth, int64_t bytes,
+		     int nr);
 
 /* The segment is a new one: nothing is in it.  0 or -ENOMEM. */
 int site_new_segment(void);
@@ -44,7 +51,7 @@ const struct bs_abi_site *site_record(uint32_t site);
 /* Brings record 0 over. */
 void site_publish_unknown(void);
 /* A live tag found by a walk that holds all locks; nobody counts meanwhile. */
-void site_recount(uint32_t site, uint32_t window, uint64_t bytes);
+void site_recount(uint32_t site, uint32_t birth, uint64_t bytes);
 
 /* The cohort arithmetic, for tests. */
 void site_cohort_alloc(struct bs_abi_site *s, uint32_t window);

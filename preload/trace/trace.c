@@ -2,14 +2,15 @@
 /*
  * trace.c - from a new block to its call site.
  *
- * Owns:   the memo (stack -> site), tags, the check against the heap.
+ * Owns:   the table of known stacks, tags, the check against the heap.
  * Layer:  trace; the only part that preload/ and segment.c call.
  * Locks:  none of its own; see depot.c and site.c.
  *
- * The way of an allocation: return addresses (unwind.c) -> hash -> memo.  The
- * memo's answer is compared with the depot's chain, address by address.  On a miss
- * the module table is brought up to date and the stack looked up, or added, with
- * the generation of each address's module.
+ * The way of an allocation: registers of the call -> memo (memo.c) -> site.  On a
+ * miss: walk -> return addresses -> hash -> known stacks, whose answer is compared
+ * with the depot's chain, address by address.  Where that misses too, the module
+ * table is brought up to date and the stack looked up, or added, with the
+ * generation of each address's module.
  */
 #include "preload/trace/trace.h"
 
@@ -20,18 +21,19 @@
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
+#include "preload/trace/memo.h"
 #include "preload/trace/site.h"
 #include "preload/trace/unwind.h"
 
 #define SLACK_MAX ((1U << TAG_SLACK_BITS) - 1)
 
-/* ---- memo ------------------------------------------------------------------------ */
+/* ---- stacks by their return addresses ----------------------------------------------- */
 
-#define MEMO_SET_BITS 13
-#define MEMO_WAYS     4U
+#define KNOWN_SET_BITS 13
+#define KNOWN_WAYS     4U
 
 /* Upper half: of the hash; lower half: site, 0 = free. */
-static uint64_t (*memo)[MEMO_WAYS];
+static uint64_t (*known)[KNOWN_WAYS];
 
 /* The epoch makes entries from before a dlclose unreachable. */
 uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr)
@@ -46,18 +48,18 @@ uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr)
 	return h * 0xbf58476d1ce4e5b9ULL;
 }
 
-static uint64_t *memo_set(uint64_t hash)
+static uint64_t *known_set(uint64_t hash)
 {
-	return memo[hash >> 8 & ((1U << MEMO_SET_BITS) - 1)];
+	return known[hash >> 8 & ((1U << KNOWN_SET_BITS) - 1)];
 }
 
 /* 0: not there. */
-static uint32_t memo_find(uint64_t hash, const uintptr_t *pcs, size_t nr)
+static uint32_t known_find(uint64_t hash, const uintptr_t *pcs, size_t nr)
 {
-	uint64_t *set = memo_set(hash);
+	uint64_t *set = known_set(hash);
 	unsigned int i;
 
-	for (i = 0; i < MEMO_WAYS; i++) {
+	for (i = 0; i < KNOWN_WAYS; i++) {
 		uint64_t word = __atomic_load_n(&set[i], __ATOMIC_ACQUIRE);
 		uint32_t site = (uint32_t)word;
 
@@ -68,12 +70,12 @@ static uint32_t memo_find(uint64_t hash, const uintptr_t *pcs, size_t nr)
 	return 0;
 }
 
-static void memo_store(uint64_t hash, uint32_t site)
+static void known_store(uint64_t hash, uint32_t site)
 {
-	uint64_t *set = memo_set(hash);
-	unsigned int i, way = hash & (MEMO_WAYS - 1);
+	uint64_t *set = known_set(hash);
+	unsigned int i, way = hash & (KNOWN_WAYS - 1);
 
-	for (i = 0; i < MEMO_WAYS; i++)
+	for (i = 0; i < KNOWN_WAYS; i++)
 		if (!(uint32_t)__atomic_load_n(&set[i], __ATOMIC_RELAXED))
 			way = i;
 	__atomic_store_n(&set[way], (hash & ~(uint64_t)UINT32_MAX) | site,
@@ -84,7 +86,7 @@ static void memo_store(uint64_t hash, uint32_t site)
 
 /*
  * sure: the module table is up to date.  Else an address of no module may be one
- * of a module just loaded: the memo must not keep that.
+ * of a module just loaded: that must not be kept.
  */
 static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash,
 			 bool sure)
@@ -100,7 +102,7 @@ static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash,
 	node = depot_add(pcs, generation, nr);
 	site = node == DEPOT_NONE ? 0 : site_of_node(node);
 	if (site && (sure || !unknown))
-		memo_store(hash, site);
+		known_store(hash, site);
 	return site;
 }
 
@@ -108,7 +110,7 @@ static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash,
 static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 {
 	uint64_t hash = trace_hash_stack(pcs, nr);
-	uint32_t site = memo_find(hash, pcs, nr);
+	uint32_t site = known_find(hash, pcs, nr);
 
 	if (likely(site))
 		return site;
@@ -122,21 +124,26 @@ static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
 	/* the depot is full: at least who called */
 	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
 	hash = trace_hash_stack(pcs, DEPOT_SHORT);
-	site = memo_find(hash, pcs, DEPOT_SHORT);
+	site = known_find(hash, pcs, DEPOT_SHORT);
 	return site ? site : add_site(pcs, DEPOT_SHORT, hash, refresh);
 }
 
-static uint32_t running_site(void)
+/* The slow way: walk, find or make the site, remember it. */
+static __attribute__((noinline)) uint32_t
+site_by_walk(const struct unwind_regs *regs)
 {
 	uintptr_t pcs[TRACE_MAX_FRAMES];
+	struct memo_walk walk;
 	enum unwind_end end;
 	uint32_t site;
 	size_t nr;
+	bool odd;
 
-	if (bs_tls.no_trace || unlikely(!memo))
-		return 0;
-	nr = unwind_stack(pcs, TRACE_MAX_FRAMES, &end);
+	nr = memo_walk(regs, &walk, pcs, &end);
+	odd = end == UNWIND_ODD;
 	mm_count(BS_VMSTAT_UNWINDS, 1);
+	if (unlikely(odd))
+		nr = unwind_odd(pcs, nr, TRACE_MAX_FRAMES, &end);
 	if (unlikely(nr == 0)) {
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		return 0;
@@ -144,7 +151,19 @@ static uint32_t running_site(void)
 	site = site_of_stack(pcs, nr, true);
 	if (unlikely(end == UNWIND_ODD))
 		site_mark(site, BS_SITE_LIBC);
+	else if (site && !odd)
+		memo_learn(&walk, site);
 	return site;
+}
+
+static inline uint32_t running_site(const struct unwind_regs *regs)
+{
+	uint32_t site;
+
+	if (unlikely(bs_tls.no_trace) || unlikely(!known))
+		return 0;
+	site = memo_find(regs);
+	return likely(site) ? site : site_by_walk(regs);
 }
 
 uint32_t trace_current_site(void)
@@ -153,7 +172,7 @@ uint32_t trace_current_site(void)
 	enum unwind_end end;
 	size_t nr;
 
-	if (bs_tls.no_trace || !memo)
+	if (bs_tls.no_trace || !known)
 		return 0;
 	nr = unwind_stack_quick(pcs, TRACE_MAX_FRAMES, &end);
 	return nr ? site_of_stack(pcs, nr, false) : 0;
@@ -175,11 +194,10 @@ static uint32_t slack_of(size_t usable, size_t requested)
 static uint64_t begin(uint32_t site, uint32_t kind, size_t usable,
 		      uint32_t slack)
 {
-	uint64_t now_ns = sys_now_coarse_ns();
-	uint32_t window = site_window(now_ns);
+	uint64_t now = site_now();
 
-	site_count_alloc(site, window, usable - slack, now_ns, kind);
-	return tag_make(site, slack, window + 1);
+	site_count_alloc(site, now, usable - slack, kind);
+	return tag_make(site, slack, (uint32_t)now);
 }
 
 static inline bool is_ready(void)
@@ -208,39 +226,50 @@ attribute_young(struct mm_block *b, uint32_t site, uint32_t slack)
 		segment_child_unlock();
 }
 
-void trace_alloc(struct mm_block *b, void *p, size_t requested)
+void trace_alloc(struct mm_block *b, size_t requested,
+		 const struct unwind_regs *regs)
 {
 	uint32_t site, slack = slack_of(b->usable, requested);
 
-	(void)p;
 	if (!b->tag)
 		return;
-	site = running_site();
+	site = running_site(regs);
 	if (is_ready())
 		attribute(b, site, slack);
 	else
 		attribute_young(b, site, slack);
 }
 
-void trace_atomic_alloc(struct mm_block *b, void *p, size_t requested)
+void trace_atomic_alloc(struct mm_block *b, size_t requested)
 {
 	uint64_t tag;
 
-	(void)p;
-	if (!b->tag || !memo)
+	if (!b->tag || !known)
 		return;
 	tag = begin(0, BS_SITE_OBJECT, b->usable,
 		    slack_of(b->usable, requested));
 	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 }
 
+/* The living bit goes; of two threads that free the same object one is told. */
+static inline uint64_t end_tag(uint64_t *tag)
+{
+	uint64_t was;
+
+	if (!sys_alone())
+		return __atomic_fetch_and(tag, ~TAG_LIVE, __ATOMIC_ACQ_REL);
+	was = *tag;
+	*tag = was & ~TAG_LIVE;
+	return was;
+}
+
 static inline bool take_tag(struct mm_block *b)
 {
-	uint64_t tag = __atomic_exchange_n(b->tag, 0, __ATOMIC_ACQ_REL);
+	uint64_t tag = end_tag(b->tag);
 
-	if (unlikely(!tag))
+	if (unlikely(!tag_is_live(tag)))
 		return false;
-	site_count_free(tag_site(tag), tag_window(tag) - 1,
+	site_count_free(tag_site(tag), site_now(), tag_birth(tag),
 			(int64_t)(b->usable - tag_slack(tag)), 1);
 	return true;
 }
@@ -262,9 +291,9 @@ bool trace_free(struct mm_block *b)
 	return is_ready() ? take_tag(b) : take_young_tag(b);
 }
 
-uint64_t trace_map_tag(size_t bytes)
+uint64_t trace_map_tag(size_t bytes, const struct unwind_regs *regs)
 {
-	uint32_t site = running_site();
+	uint32_t site = running_site(regs);
 	uint64_t tag;
 	bool young;
 
@@ -283,29 +312,30 @@ void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
 {
 	unwind_memory_gone();
 	if (tag)
-		site_count_free(tag_site(tag), tag_window(tag) - 1, bytes,
-				nr_objects);
+		site_count_free(tag_site(tag), site_now(), tag_birth(tag),
+				bytes, nr_objects);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
 void trace_init(void)
 {
-	if (unwind_init() || depot_init(SEGMENT_NR_NODES) ||
+	if (unwind_init() || memo_init() || depot_init(SEGMENT_NR_NODES) ||
 	    site_init(SEGMENT_NR_SITES)) {
 		sys_say("no memory for call sites: trace=off");
 		return;
 	}
-	memo = sys_reserve(sizeof(*memo) << MEMO_SET_BITS);
+	known = sys_reserve(sizeof(*known) << KNOWN_SET_BITS);
 	depot_publish_chain(0, true);
 	site_publish_unknown();
 }
 
 void trace_destroy(void)
 {
-	if (memo)
-		sys_munmap(memo, sizeof(*memo) << MEMO_SET_BITS);
-	memo = NULL;
+	if (known)
+		sys_munmap(known, sizeof(*known) << KNOWN_SET_BITS);
+	known = NULL;
+	memo_destroy();
 	depot_destroy();
 	site_destroy();
 }
@@ -331,12 +361,12 @@ void trace_fork_child(bool raw)
 static void count_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 {
 	(void)arg;
-	site_recount(tag_site(tag), tag_window(tag) - 1, requested_bytes);
+	site_recount(tag_site(tag), tag_birth(tag), requested_bytes);
 }
 
 void trace_republish(void)
 {
-	if (!memo)
+	if (!known)
 		return;
 	if (depot_new_segment() || site_new_segment())
 		return; /* nothing is counted */
@@ -383,7 +413,7 @@ int trace_verify(char *why, size_t len)
 	struct live *live;
 	int ret;
 
-	if (!memo || !segment_self()->header)
+	if (!known || !segment_self()->header)
 		return 0;
 	live = sys_reserve(bytes);
 	if (!live)

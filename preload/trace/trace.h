@@ -9,7 +9,7 @@
  * Locks:  SYS_RANK_DEPOT to add stacks, SYS_RANK_SITE to count.  Neither is held
  *         while the unwinder runs.
  *
- * A live object's tag is never 0: site, slack and birth window + 1.  Site 0 stands
+ * A live object has a living tag: site, slack and birth.  Site 0 stands
  * for "unknown": allocations of the library's own helpers (no_trace), of a
  * handler inside the allocator, and those whose stack did not fit.
  *
@@ -25,9 +25,8 @@
 #include <stdint.h>
 
 #include "preload/mm/mm.h"
-
-/* Frames kept of a stack, innermost first; the others are cut. */
-#define TRACE_MAX_FRAMES 64
+#include "preload/trace/memo.h"
+#include "preload/trace/unwind.h"
 
 /* Tests only: forgets everything. */
 void trace_destroy(void);
@@ -50,15 +49,17 @@ void trace_load_unwinder(void *caller_pc);
 uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr);
 
 /*
- * Attributes a new block at p, and sets its tag.  No-op when b->tag is NULL.
+ * Attributes a new block, of requested bytes, to the stack that begins with regs, and
+ * sets its tag.  No-op when b->tag is NULL.  Leaves errno alone.
  */
-void trace_alloc(struct mm_block *b, void *p, size_t requested);
+void trace_alloc(struct mm_block *b, size_t requested,
+		 const struct unwind_regs *regs);
 
 /*
  * The same for a block made in a handler inside the allocator: site 0, no lock.
  * Any context.
  */
-void trace_atomic_alloc(struct mm_block *b, void *p, size_t requested);
+void trace_atomic_alloc(struct mm_block *b, size_t requested);
 
 /*
  * Takes the tag off.  True: it was live.  False: it had none, so this is a double
@@ -70,7 +71,7 @@ bool trace_free(struct mm_block *b);
  * A tag for a new area of the mmap family, counted as one object of that many
  * bytes.  0 without tracing.  Undo with trace_area_gone(tag, bytes, 1).
  */
-uint64_t trace_map_tag(size_t bytes);
+uint64_t trace_map_tag(size_t bytes, const struct unwind_regs *regs);
 
 /*
  * mm_client.area_gone: nr_objects areas and so many bytes ended; negative: came into

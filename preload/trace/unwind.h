@@ -26,6 +26,27 @@ enum unwind_end {
 	UNWIND_ODD,   /* an odd frame, and libunwind not there (yet) */
 };
 
+/* Where a walk is.  exact: pc is the instruction itself, not a return address. */
+struct unwind_regs {
+	uintptr_t pc, sp, fp;
+#ifdef __aarch64__
+	uintptr_t lr;
+#endif
+	bool exact;
+};
+
+/*
+ * The frame of whoever called the function that says this, which must not be
+ * inlined.  Costs that function its frame pointer and nothing else.
+ */
+#define UNWIND_CALLER(r)                                                       \
+	do {                                                                   \
+		(r)->pc = (uintptr_t)__builtin_return_address(0);              \
+		(r)->sp = (uintptr_t)__builtin_dwarf_cfa();                    \
+		(r)->fp = *(uintptr_t *)__builtin_frame_address(0);            \
+		(r)->exact = false;                                            \
+	} while (0)
+
 /* 0, or -ENOMEM: then every walk finds nothing. */
 int unwind_init(void);
 
@@ -39,6 +60,16 @@ size_t unwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end);
 
 /* The same with the first unwinder alone. Any context, any lock held. */
 size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end);
+
+/* Code of the library itself? */
+bool unwind_is_self(uintptr_t pc);
+
+/*
+ * libunwind's answer where a walk met an odd frame after nr frames.  Where it cannot be
+ * had, *end stays UNWIND_ODD and the nr frames are all.
+ * Context: inside, no lock held.
+ */
+size_t unwind_odd(uintptr_t *pcs, size_t nr, size_t max, enum unwind_end *end);
 
 /* Frames inside [start, end) are the library's own. */
 void unwind_set_self(uintptr_t start, uintptr_t end);

@@ -208,6 +208,7 @@ void release(void *p)
 	struct mm_block b;
 
 	assert_int_equal(mm_lookup(p, &b), 0);
+	clear_tag(&b);
 	assert_int_equal(mm_free(p, &b), 0);
 }
 

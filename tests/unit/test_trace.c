@@ -159,16 +159,17 @@ static void site_counts_objects_and_bytes(void **state)
 	uint32_t site = some_site(0x1000);
 
 	(void)state;
-	site_count_alloc(site, 0, 100, 5, BS_SITE_OBJECT);
-	site_count_alloc(site, 0, 200, 6, BS_SITE_MMAP);
-	site_count_free(site, 0, 100, 1);
-	site_count_alloc(site, 0, 10, 7, BS_SITE_OBJECT);
+	site_count_alloc(site, 0, 100, BS_SITE_OBJECT);
+	site_count_alloc(site, 0, 200, BS_SITE_MMAP);
+	site_count_free(site, 0, 0, 100, 1);
+	site_count_alloc(site, 7, 10, BS_SITE_OBJECT);
 	assert_int_equal(record(site)->allocs, 3);
 	assert_int_equal(record(site)->frees, 1);
 	assert_int_equal(record(site)->bytes_allocated, 310);
 	assert_int_equal(record(site)->bytes_freed, 100);
 	assert_int_equal(record(site)->peak_live_bytes, 300);
-	assert_int_equal(record(site)->last_ns, 7);
+	assert_int_equal(record(site)->last_ns,
+			 segment_self()->created_ns + (7 << BS_TICK_SHIFT));
 	assert_int_equal(record(site)->kinds, BS_SITE_OBJECT | BS_SITE_MMAP);
 	assert_int_equal(record(site)->cohort_live[0], 2);
 }
@@ -179,26 +180,26 @@ static void site_split_never_lowers_a_counter(void **state)
 	uint32_t site = some_site(0x1000);
 
 	(void)state;
-	site_count_alloc(site, 3, 8192, 5, BS_SITE_MMAP);
-	site_count_free(site, 3, 0, -1);
+	site_count_alloc(site, 0, 8192, BS_SITE_MMAP);
+	site_count_free(site, 0, 0, 0, -1);
 	assert_int_equal(record(site)->allocs, 2);
 	assert_int_equal(record(site)->frees, 0);
-	assert_int_equal(record(site)->cohort_live[3], 2);
-	site_count_free(site, 3, 4096, 1);
-	site_count_free(site, 3, -512, 0);
-	site_count_free(site, 3, 4096 + 512, 1);
+	assert_int_equal(record(site)->cohort_live[0], 2);
+	site_count_free(site, 0, 0, 4096, 1);
+	site_count_free(site, 0, 0, -512, 0);
+	site_count_free(site, 0, 0, 4096 + 512, 1);
 	assert_int_equal(live_objects(site), 0);
 	assert_int_equal(live_bytes(site), 0);
 	assert_int_equal(record(site)->bytes_allocated, 8192 + 512);
-	assert_int_equal(record(site)->cohort_live[3], 0);
+	assert_int_equal(record(site)->cohort_live[0], 0);
 }
 
 static void site_unknown_counts_without_lock(void **state)
 {
 	(void)state;
 	record(0)->lock = 1; /* held for ever, as under a handler */
-	site_count_alloc(0, 0, 50, 1, BS_SITE_OBJECT);
-	site_count_free(0, 0, 20, 1);
+	site_count_alloc(0, 0, 50, BS_SITE_OBJECT);
+	site_count_free(0, 0, 0, 20, 1);
 	assert_int_equal(record(0)->allocs, 1);
 	assert_int_equal(record(0)->frees, 1);
 	assert_int_equal(live_bytes(0), 30);
@@ -275,17 +276,79 @@ static void cohorts_free_of_old_object_after_merge_finds_it(void **state)
 	assert_int_equal(sum, 2500);
 }
 
+/* Ticks in which the window of that number begins, rounded up. */
+static uint64_t window_tick(uint64_t window)
+{
+	uint64_t ns = window * segment_self()->cohort_ns;
+
+	return (ns + (1U << BS_TICK_SHIFT) - 1) >> BS_TICK_SHIFT;
+}
+
 static void window_counts_from_creation(void **state)
 {
-	struct segment *seg = segment_self();
+	(void)state;
+	assert_int_equal(site_window(0), 0);
+	assert_int_equal(site_window(window_tick(1)), 1);
+	assert_int_equal(site_window(window_tick(1) - 1), 0);
+	assert_int_equal(site_window(window_tick(9) - 1), 8);
+	/* after centuries all windows are the last one */
+	assert_int_equal(site_window(UINT64_MAX >> BS_TICK_SHIFT), 1 << 30);
+}
+
+/* Age as the record has it: index + 1 of the only count, 0: none. */
+static unsigned int only_lifetime(uint32_t site)
+{
+	unsigned int i, found = 0;
+
+	for (i = 0; i < BS_NR_LIFETIMES; i++) {
+		if (!record(site)->lifetime[i])
+			continue;
+		assert_int_equal(found, 0);
+		assert_int_equal(record(site)->lifetime[i], 1);
+		found = i + 1;
+	}
+	return found;
+}
+
+#define TICKS_OF_A_YEAR UINT64_C(3761959076)
+
+/* One object that lives so long; a tag keeps the lower bits of its birth. */
+static void live_and_die(uint32_t site, uint64_t birth, uint64_t ticks)
+{
+	site_count_alloc(site, birth, 8, BS_SITE_OBJECT);
+	site_count_free(site, birth + ticks,
+			birth & ((1U << TAG_BIRTH_BITS) - 1), 8, 1);
+}
+
+static void free_counts_the_lifetime_in_powers_of_two(void **state)
+{
+	static const struct {
+		uint64_t ticks;
+		unsigned int bucket; /* + 1 */
+	} want[] = { { 0, 0 },	   { 1, 1 },	   { 6, 3 },
+		     { 12, 4 },	   { 96, 7 },	   { 49152, 16 },
+		     { 786432, 20 }, { 100000000, 20 } };
+	unsigned int i;
 
 	(void)state;
-	assert_int_equal(site_window(seg->created_ns), 0);
-	assert_int_equal(site_window(seg->created_ns + seg->cohort_ns), 1);
-	assert_int_equal(site_window(seg->created_ns + 9 * seg->cohort_ns - 1),
-			 8);
-	assert_int_equal(site_window(seg->created_ns - 1), 0);
-	assert_int_equal(site_window(UINT64_MAX), (1 << TAG_WINDOW_BITS) - 2);
+	for (i = 0; i < ARRAY_SIZE(want); i++) {
+		uint32_t site = some_site(0x2000 + i * 16);
+
+		live_and_die(site, TICKS_OF_A_YEAR, want[i].ticks);
+		assert_int_equal(only_lifetime(site), want[i].bucket);
+		assert_int_equal(live_objects(site), 0);
+	}
+}
+
+static void lifetime_count_stays_at_its_maximum(void **state)
+{
+	uint32_t site = some_site(0x3000);
+
+	(void)state;
+	record(site)->lifetime[2] = UINT32_MAX - 1;
+	live_and_die(site, 0, 6);
+	live_and_die(site, 0, 6);
+	assert_int_equal(record(site)->lifetime[2], UINT32_MAX);
 }
 
 /* ---- tags and sites of real blocks -------------------------------------------------------- */
@@ -380,9 +443,17 @@ static void no_trace_goes_to_unknown(void **state)
 	assert_int_equal(live_objects(0), 0);
 }
 
+static __attribute__((noinline)) uint64_t map_tag(size_t bytes)
+{
+	struct unwind_regs regs;
+
+	UNWIND_CALLER(&regs);
+	return trace_map_tag(bytes, &regs);
+}
+
 static void map_tag_counts_and_is_undone(void **state)
 {
-	uint64_t tag = trace_map_tag(12288);
+	uint64_t tag = map_tag(12288);
 	uint32_t site = tag_site(tag);
 
 	(void)state;
@@ -507,6 +578,8 @@ int main(void)
 		T(cohorts_far_window_merges_as_often_as_needed),
 		T(cohorts_free_of_old_object_after_merge_finds_it),
 		T(window_counts_from_creation),
+		T(free_counts_the_lifetime_in_powers_of_two),
+		T(lifetime_count_stays_at_its_maximum),
 		T(alloc_same_place_is_one_site),
 		T(alloc_counts_requested_bytes_of_every_kind),
 		T(free_twice_is_refused),

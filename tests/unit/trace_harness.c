@@ -115,10 +115,12 @@ unsigned int harness_nr_segments(void)
 __attribute__((noinline)) void *traced_alloc(size_t size)
 {
 	void *p = mm_alloc(size, 1, GFP_KERNEL);
+	struct unwind_regs regs;
 	struct mm_block b;
 
+	UNWIND_CALLER(&regs);
 	if (p && !mm_lookup(p, &b))
-		trace_alloc(&b, p, size);
+		trace_alloc(&b, size, &regs);
 	return p;
 }
 

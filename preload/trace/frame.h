@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * frame.h - one step from a frame to its caller, inlined into the walkers.
+ *
+ * Layer:  trace; between cfi.c, whose rules it applies, and unwind.c and memo.c,
+ *         which walk.  Locks: none.
+ *
+ *	CFA = SP + k, FP + k or *(FP + k)     (rule of pc)
+ *	pc' = *(CFA + ra), FP' = FP or *(CFA + f), SP' = CFA
+ *
+ * A step can note what its outcome depends on (struct frame_reads), so that
+ * memo.c can tell later whether the same walk would end in the same place.
+ */
+#ifndef BS_TRACE_FRAME_H
+#define BS_TRACE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/sys/sys.h"
+#include "preload/trace/cfi.h"
+#include "preload/trace/unwind.h"
+
+#define FRAME_INLINE static inline __attribute__((always_inline))
+
+/* ---- readable memory (unwind.c) --------------------------------------------- */
+
+/*
+ * What is readable, in epoch `epoch`: [lo, hi) around the stack pointer, and another
+ * range, for a walk that leads from a signal stack or a coroutine to the stack below.
+ */
+struct frame_range {
+	uintptr_t lo, hi;
+};
+struct frame_stack {
+	struct frame_range here, other;
+	uint64_t epoch;
+};
+extern __thread
+	__attribute__((tls_model("initial-exec"), visibility("hidden"))) struct
+	frame_stack frame_stack;
+extern __attribute__((visibility("hidden"))) uint64_t frame_memory_epoch;
+
+bool frame_may_read_slow(uintptr_t addr);
+/* sp is the live stack pointer: its own page is readable. */
+void frame_range_reset(uintptr_t sp, uint64_t epoch);
+
+/* Begins a walk at the live stack pointer: [sp, here.hi) is readable. */
+FRAME_INLINE void frame_range_begin(uintptr_t sp)
+{
+	uint64_t epoch =
+		__atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
+
+	if (unlikely(sp < frame_stack.here.lo || sp >= frame_stack.here.hi ||
+		     frame_stack.epoch != epoch))
+		frame_range_reset(sp, epoch);
+}
+
+/* Aligned words only: one that crosses a page would need two checks. */
+FRAME_INLINE bool frame_may_read(uintptr_t addr)
+{
+	if (likely(addr >= frame_stack.here.lo && addr < frame_stack.here.hi &&
+		   addr % sizeof(uintptr_t) == 0))
+		return true;
+	return frame_may_read_slow(addr);
+}
+
+static inline __attribute__((no_sanitize("address", "thread"))) bool
+frame_read(uintptr_t addr, uintptr_t *val)
+{
+	if (!frame_may_read(addr))
+		return false;
+	*val = *(const uintptr_t *)addr;
+	return true;
+}
+
+/* ---- rules (unwind.c) ----------------------------------------------------------- */
+
+#define FRAME_RULE_BITS 15
+#define FRAME_RULE_WAYS 2UL
+
+/*
+ * check = pc ^ epoch << 48 ^ rule: an entry that two threads wrote at once does
+ * not match either of them.
+ */
+struct frame_rule {
+	uint64_t check;
+	uint64_t rule;
+};
+extern __attribute__((visibility("hidden"))) struct frame_rule *frame_rules;
+/* epoch << 48 */
+extern __attribute__((visibility("hidden"))) uint64_t frame_rule_epoch;
+
+/* Learns the rule and keeps it. */
+struct cfi_rule frame_rule_miss(uintptr_t pc, struct frame_rule *set,
+				uint64_t key);
+
+static inline struct cfi_rule frame_word_rule(uint64_t word)
+{
+	union {
+		uint64_t word;
+		struct cfi_rule rule;
+	} u = { .word = word };
+
+	return u.rule;
+}
+
+static inline struct cfi_rule frame_rule_of(uintptr_t pc)
+{
+	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL;
+	struct frame_rule *set = &frame_rules[(hash >> (64 - FRAME_RULE_BITS)) &
+					      ~(FRAME_RULE_WAYS - 1)];
+	uint64_t key =
+		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+	unsigned int i;
+
+	for (i = 0; i < FRAME_RULE_WAYS; i++) {
+		uint64_t word = __atomic_load_n(&set[i].rule, __ATOMIC_RELAXED);
+
+		if (likely((__atomic_load_n(&set[i].check, __ATOMIC_RELAXED) ^
+			    word) == key))
+			return frame_word_rule(word);
+	}
+	return frame_rule_miss(pc, set, key);
+}
+
+/* ---- what a part of a walk depends on ------------------------------------------ */
+
+/* Words that one step notes at most: saved FP, CFA, return address. */
+#define FRAME_STEP_WORDS 3U
+#define FRAME_MAX_WORDS	 10U
+
+/*
+ * The words of the stack that decided where the walk went, in the order in which
+ * they were needed: the address of each follows from the registers at the start
+ * and from the words before it.  A saved FP is noted when a later rule needs it,
+ * not when it is loaded: most functions save that register without ever using it
+ * as a frame pointer.
+ */
+struct frame_reads {
+	unsigned int nr;
+	uintptr_t addr[FRAME_MAX_WORDS];
+	uintptr_t val[FRAME_MAX_WORDS];
+	uint32_t ra_mask; /* bit i: val[i] is a return address */
+	bool uses_fp;	  /* of the FP that the walk started with */
+	enum {
+		FRAME_FP_START, /* FP is still what it was at the start */
+		FRAME_FP_LOADED, /* ... is val at addr, not needed so far */
+		FRAME_FP_NOTED, /* ... the same, needed and noted */
+	} fp_from;
+	uintptr_t fp_addr;
+	uintptr_t fp_val;
+};
+
+FRAME_INLINE void frame_note(struct frame_reads *n, uintptr_t addr,
+			     uintptr_t val, bool is_ra)
+{
+	if (!n)
+		return;
+	n->addr[n->nr] = addr;
+	n->val[n->nr] = val;
+	n->ra_mask |= (uint32_t)is_ra << n->nr;
+	n->nr++;
+}
+
+FRAME_INLINE void frame_need_fp(struct frame_reads *n)
+{
+	if (!n)
+		return;
+	if (n->fp_from == FRAME_FP_START) {
+		n->uses_fp = true;
+	} else if (n->fp_from == FRAME_FP_LOADED) {
+		frame_note(n, n->fp_addr, n->fp_val, false);
+		n->fp_from = FRAME_FP_NOTED;
+	}
+}
+
+FRAME_INLINE void frame_loaded_fp(struct frame_reads *n, uintptr_t addr,
+				  uintptr_t val)
+{
+	if (!n)
+		return;
+	n->fp_from = FRAME_FP_LOADED;
+	n->fp_addr = addr;
+	n->fp_val = val;
+}
+
+/* ---- steps ------------------------------------------------------------------------ */
+
+/* What a step found; above FRAME_SIGNAL the walk is over. */
+enum frame_next {
+	FRAME_STEPPED, /* r is the caller's frame */
+	FRAME_SIGNAL,  /* ... and was interrupted: its pc is exact */
+	FRAME_OUTERMOST,
+	FRAME_LOST,	  /* no way on, as far as the noted words tell */
+	FRAME_UNREADABLE, /* no way on: memory that is not there */
+	FRAME_ODD,	  /* takes libunwind */
+};
+
+#define FRAME_OFF(words) ((uintptr_t)((intptr_t)(words)*8))
+
+FRAME_INLINE enum frame_next
+frame_step(struct unwind_regs *r, struct cfi_rule rule,
+			     struct frame_reads *n)
+{
+	uintptr_t k = (uintptr_t)(intptr_t)rule.cfa_off;
+	uintptr_t cfa, fp = r->fp, pc, at;
+
+	if (rule.base == CFI_BASE_SP) {
+		cfa = r->sp + k;
+	} else {
+		frame_need_fp(n);
+		cfa = r->fp + k;
+		if (rule.base == CFI_BASE_AT_FP) {
+			at = cfa;
+			if (!frame_read(at, &cfa))
+				return FRAME_UNREADABLE;
+			frame_note(n, at, cfa, false);
+		}
+	}
+	if (rule.fp != CFI_FP_SAME) {
+		if (rule.fp == CFI_FP_AT_FP)
+			frame_need_fp(n);
+		at = (rule.fp == CFI_FP_AT_CFA ? cfa : r->fp) +
+		     FRAME_OFF(rule.fp_words);
+		if (!frame_read(at, &fp))
+			return FRAME_UNREADABLE;
+		frame_loaded_fp(n, at, fp);
+	}
+	if (rule.ra == CFI_RA_AT_CFA) {
+		at = cfa + FRAME_OFF(rule.ra_words);
+		if (!frame_read(at, &pc))
+			return FRAME_UNREADABLE;
+		frame_note(n, at, pc, true);
+	} else {
+#ifdef __aarch64__
+		pc = r->lr;
+#else
+		return FRAME_LOST;
+#endif
+	}
+	if (cfa == r->sp && pc == r->pc)
+		return FRAME_LOST; /* would go on for ever */
+	r->pc = pc;
+	r->sp = cfa;
+	r->fp = fp;
+	return FRAME_STEPPED;
+}
+
+#if defined(__x86_64__)
+/* In the kernel's signal frame SP points at the ucontext. */
+#define SIGNAL_FP 120
+#define SIGNAL_SP 160
+#define SIGNAL_PC 168
+#elif defined(__aarch64__)
+/* SP points at the siginfo, which the ucontext follows. */
+#define SIGNAL_FP 544
+#define SIGNAL_SP 560
+#define SIGNAL_PC 568
+#endif
+
+static inline bool frame_step_signal(struct unwind_regs *r)
+{
+	uintptr_t sp = r->sp;
+
+	return frame_read(sp + SIGNAL_PC, &r->pc) &&
+	       frame_read(sp + SIGNAL_FP, &r->fp) &&
+	       frame_read(sp + SIGNAL_SP, &r->sp);
+}
+
+/* Largest frame that is believed without unwind information. */
+#define FRAME_GUESS_MAX_BYTES (64UL << 10)
+
+/*
+ * Code without unwind information (JIT, assembler).  It may keep a frame pointer:
+ * believed when it points a little up this stack, and what it leads to has unwind
+ * information again.
+ */
+static inline enum frame_next frame_step_guess(struct unwind_regs *r,
+				    struct frame_reads *n)
+{
+	uintptr_t fp = r->fp, next, pc;
+	struct cfi_rule rule;
+
+	frame_need_fp(n);
+	if (fp < r->sp || fp - r->sp > FRAME_GUESS_MAX_BYTES)
+		return FRAME_LOST;
+	if (!frame_read(fp, &next) || !frame_read(fp + 8, &pc))
+		return FRAME_UNREADABLE;
+	frame_note(n, fp, next, false);
+	frame_note(n, fp + 8, pc, true);
+	if (pc <= PAGE_SIZE || pc == r->pc)
+		return FRAME_LOST;
+	rule = frame_rule_of(pc - 1);
+	if (rule.type == CFI_NONE &&
+	    (next <= fp || next - fp > FRAME_GUESS_MAX_BYTES))
+		return FRAME_LOST;
+	r->pc = pc;
+	r->sp = fp + 16;
+	r->fp = next;
+	if (n) {
+		n->fp_from = FRAME_FP_NOTED;
+		n->fp_addr = fp;
+		n->fp_val = next;
+	}
+	return FRAME_STEPPED;
+}
+
+FRAME_INLINE enum frame_next frame_next(struct unwind_regs *r,
+					struct frame_reads *n)
+{
+	struct cfi_rule rule = frame_rule_of(r->pc - !r->exact);
+	enum frame_next next;
+
+	switch (rule.type) {
+	case CFI_FRAME:
+		next = frame_step(r, rule, n);
+		r->exact = false;
+		break;
+	case CFI_END:
+		return FRAME_OUTERMOST;
+	case CFI_SIGNAL:
+		next = frame_step_signal(r) ? FRAME_SIGNAL : FRAME_UNREADABLE;
+		r->exact = true;
+		break;
+	case CFI_NONE:
+		next = frame_step_guess(r, n);
+		r->exact = false;
+		break;
+	default:
+		return FRAME_ODD;
+	}
+	if (next <= FRAME_SIGNAL && r->pc <= PAGE_SIZE)
+		return FRAME_OUTERMOST;
+	return next;
+}
+
+#endif

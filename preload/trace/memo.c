@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memo.c - stacks seen before, recognised by the words that a walk would read.
+ *
+ * Owns:   the table of parts.
+ * Layer:  trace.
+ * Locks:  none.  A part is written by whoever makes its seq odd; who loses does
+ *         without.  Readers compare seq before and after, as with a seqlock.
+ *
+ * Why a match is the truth.  A step of the walk (frame.h) computes the caller's pc,
+ * SP and FP from those of the frame, from the rule of pc, and from words of the
+ * stack whose addresses follow from these.  A part holds the registers at its start
+ * (FP where a rule used it before it was loaded) and all such words in the order in
+ * which they were needed.  By induction over the words: as long as each one is
+ * equal, the next one has the same address; when all are equal, the walk ends in the
+ * same registers and has met the same return addresses.  FP at the end is read from
+ * where it was saved, and compared when the next part used it.  A part names the one
+ * behind it by index and seq, and that one cannot have changed meanwhile; so a chain
+ * of parts up to the outermost frame stands for one stack, whose site is kept with
+ * the first part.  Rules change with the epoch, which is part of the key.
+ *
+ * Why it reads no unmapped memory: only words inside the range that the thread knows
+ * to be readable, from its live stack pointer upwards (frame_range_begin()).
+ *
+ * A part ends where a hash of (pc, SP) says so, one place in eight: two stacks with
+ * the same outer frames are cut at the same places there and share the parts.
+ */
+#include "preload/trace/memo.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "preload/sys/sys.h"
+#include "preload/trace/frame.h"
+
+#define WAYS	  4U
+#define NR_PARTS  (MEMO_BYTES / sizeof(struct memo_part))
+#define NR_SETS	  (NR_PARTS / WAYS)
+#define SET_SHIFT (64 - 11)
+_Static_assert(NR_SETS == 1UL << (64 - SET_SHIFT), "sets by hash");
+
+/* Of each way of a set: part of the key's hash, so that few parts are looked at. */
+struct set {
+	uint32_t mark[WAYS];
+};
+
+static struct memo_part *parts;
+static struct set *sets;
+
+#define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+
+int memo_init(void)
+{
+	if (parts)
+		return 0;
+	sets = sys_reserve(NR_SETS * sizeof(*sets));
+	parts = sets ? sys_reserve(MEMO_BYTES) : NULL;
+	return parts ? 0 : -ENOMEM;
+}
+
+void memo_destroy(void)
+{
+	if (parts)
+		sys_munmap(parts, MEMO_BYTES);
+	if (sets)
+		sys_munmap(sets, NR_SETS * sizeof(*sets));
+	parts = NULL;
+	sets = NULL;
+}
+
+void memo_forget(void)
+{
+	uint32_t i;
+
+	for (i = 0; parts && i < NR_PARTS; i++)
+		STORE(sets[i / WAYS].mark[i % WAYS], 0);
+	if (parts)
+		sys_madvise(parts, MEMO_BYTES, MADV_DONTNEED);
+}
+
+static inline uint64_t epoch_now(void)
+{
+	return LOAD(frame_rule_epoch);
+}
+
+static inline uint64_t hash_of(uintptr_t pc, uintptr_t sp)
+{
+	return (pc ^ sp * 0xd6e8feb86659fd93ULL) * 0x9e3779b97f4a7c15ULL;
+}
+
+static inline uint32_t mark_of(uint64_t hash)
+{
+	return (uint32_t)(hash >> 8) | 1;
+}
+
+/* ---- recognising ------------------------------------------------------------------ */
+
+FRAME_INLINE __attribute__((no_sanitize("address", "thread"))) uintptr_t
+stack_word(uintptr_t sp, unsigned int off)
+{
+	return ((const uintptr_t *)sp)[off];
+}
+
+/* Every word of the part is what it was. */
+FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp)
+{
+	unsigned int i, nr = LOAD(part->nr_words);
+
+	if (unlikely(sp + LOAD(part->span_words) * sizeof(uintptr_t) >
+		     frame_stack.here.hi))
+		return false;
+	for (i = 0; i < nr; i++)
+		if (stack_word(sp, LOAD(part->off[i])) != LOAD(part->val[i]))
+			return false;
+	return true;
+}
+
+FRAME_INLINE void collect(const struct memo_part *part, uintptr_t *pcs,
+			  size_t *nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < LOAD(part->nr_words) && *nr < TRACE_MAX_FRAMES; i++)
+		if (LOAD(part->ra_mask) >> i & 1)
+			pcs[(*nr)++] = LOAD(part->val[i]);
+}
+
+/*
+ * From a part whose pc and SP fit, version seq: is the stack the one it stands for,
+ * up to the outermost frame or as many frames as are kept?  frames: found so far.
+ */
+FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
+				uintptr_t sp, uintptr_t fp, unsigned int frames,
+				unsigned int max, uintptr_t *pcs, size_t *nr)
+{
+	for (;;) {
+		uint32_t outer, outer_seq;
+		uintptr_t next_sp, next_fp = fp;
+		uint16_t fp_off;
+
+		if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp)
+			return false;
+		if (!words_match(part, sp))
+			return false;
+		outer = LOAD(part->outer);
+		outer_seq = LOAD(part->outer_seq);
+		next_sp = sp + LOAD(part->next_bytes);
+		fp_off = LOAD(part->fp_off);
+		if (fp_off != MEMO_FP_SAME)
+			next_fp = stack_word(sp, fp_off);
+		frames += LOAD(part->nr_frames);
+		if (pcs)
+			collect(part, pcs, nr);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (unlikely(LOAD(part->seq) != seq))
+			return false;
+		if (outer == MEMO_END || frames >= max)
+			return true;
+		if (outer == MEMO_OPEN)
+			return false;
+		part = &parts[outer];
+		seq = outer_seq;
+		sp = next_sp;
+		fp = next_fp;
+		if (unlikely(__atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) !=
+			     seq))
+			return false;
+	}
+}
+
+uint32_t memo_find(const struct unwind_regs *regs)
+{
+	uint64_t key = regs->pc ^ epoch_now();
+	uint64_t hash = hash_of(regs->pc, regs->sp);
+	uint32_t mark = mark_of(hash), set, way;
+
+	if (unlikely(!parts || regs->exact))
+		return 0;
+	set = (uint32_t)(hash >> SET_SHIFT);
+	frame_range_begin(regs->sp);
+	for (way = 0; way < WAYS; way++) {
+		const struct memo_part *part = &parts[set * WAYS + way];
+		uint32_t seq, site;
+
+		if (LOAD(sets[set].mark[way]) != mark)
+			continue;
+		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
+		site = LOAD(part->site);
+		if (site && !(seq & 1) && LOAD(part->pc) == key &&
+		    LOAD(part->sp) == regs->sp &&
+		    chain_matches(part, seq, regs->sp, regs->fp, 1,
+				  TRACE_MAX_FRAMES + LOAD(part->nr_self), NULL,
+				  NULL))
+			return site;
+	}
+	return 0;
+}
+
+/* ---- walking --------------------------------------------------------------------------- */
+
+/* A place where every part ends that comes by. */
+static inline bool is_cut(const struct unwind_regs *r)
+{
+	return (hash_of(r->pc, r->sp) >> 20 & 7) == 0;
+}
+
+/* What is behind r already: a chain that matches.  Its frames go to pcs. */
+static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
+		      uintptr_t *pcs, size_t *nr)
+{
+	uint64_t hash = hash_of(r->pc, r->sp);
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
+
+	if (r->exact || r->sp < frame_stack.here.lo ||
+	    r->sp >= frame_stack.here.hi)
+		return false;
+	for (way = 0; way < WAYS; way++) {
+		const struct memo_part *part = &parts[set * WAYS + way];
+		size_t found = *nr;
+		uint32_t seq;
+
+		if (LOAD(sets[set].mark[way]) != mark_of(hash))
+			continue;
+		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
+		if (!(seq & 1) && LOAD(part->pc) == (r->pc ^ walk->epoch) &&
+		    LOAD(part->sp) == r->sp &&
+		    chain_matches(part, seq, r->sp, r->fp, (unsigned int)*nr,
+				  TRACE_MAX_FRAMES, pcs, &found)) {
+			walk->tail = set * WAYS + way;
+			walk->tail_seq = seq;
+			*nr = found;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Offset of a word from the part's SP; false: not one that fits. */
+static bool word_off(uintptr_t sp, uintptr_t addr, uint16_t *off)
+{
+	uintptr_t words = (addr - sp) / sizeof(uintptr_t);
+
+	if (addr < sp || addr % sizeof(uintptr_t) || words >= MEMO_FP_SAME)
+		return false;
+	*off = (uint16_t)words;
+	return true;
+}
+
+/* From what was noted between *from and *to. */
+static void fill_part(struct memo_part *part, const struct unwind_regs *from,
+		      const struct unwind_regs *to,
+		      const struct frame_reads *reads)
+{
+	bool fits = !from->exact && to->sp >= from->sp &&
+		    to->sp - from->sp < UINT32_MAX;
+	unsigned int i, returns = 0;
+	uint16_t last = 0;
+
+	part->sp = from->sp;
+	part->pc = from->pc;
+	part->fp = from->fp;
+	part->next_bytes = (uint32_t)(to->sp - from->sp);
+	part->nr_words = (uint8_t)reads->nr;
+	part->ra_mask = (uint8_t)reads->ra_mask;
+	part->nr_frames = (uint8_t)__builtin_popcount(reads->ra_mask);
+	part->flags = reads->uses_fp ? MEMO_USES_FP : 0;
+	part->fp_off = MEMO_FP_SAME;
+	part->nr_self = unwind_is_self(from->pc);
+	for (i = 0; fits && i < reads->nr; i++) {
+		fits = word_off(from->sp, reads->addr[i], &part->off[i]);
+		part->val[i] = reads->val[i];
+		last = MAX(last, part->off[i]);
+		if (!(reads->ra_mask >> i & 1))
+			continue;
+		if (part->nr_self == ++returns && unwind_is_self(part->val[i]))
+			part->nr_self++;
+	}
+	if (fits && reads->fp_from != FRAME_FP_START) {
+		fits = word_off(from->sp, reads->fp_addr, &part->fp_off);
+		last = MAX(last, part->fp_off);
+	}
+	part->span_words = last + 1U;
+	if (!fits)
+		part->flags |= MEMO_NEVER;
+}
+
+/*
+ * One part from r on.  Returns what ended it: FRAME_STEPPED at a cut; FRAME_SIGNAL,
+ * with r as it is behind the signal frame; or the end of the walk.
+ */
+static enum frame_next walk_part(struct unwind_regs *r, struct memo_part *part,
+				 uintptr_t *pcs, size_t *nr)
+{
+	const struct unwind_regs from = *r;
+	struct frame_reads reads = { .nr = 0 }, before;
+	enum frame_next next;
+
+	for (;;) {
+		struct unwind_regs was = *r;
+
+		before = reads;
+		next = frame_next(r, &reads);
+		if (reads.nr > MEMO_WORDS) {
+			*r = was;
+			reads = before;
+			next = FRAME_STEPPED;
+			break;
+		}
+		if (next > FRAME_SIGNAL)
+			break;
+		if (*nr > 0 || !unwind_is_self(r->pc))
+			pcs[(*nr)++] = r->pc + r->exact;
+		if (next == FRAME_SIGNAL || from.exact || is_cut(r) ||
+		    *nr == TRACE_MAX_FRAMES)
+			break;
+	}
+	fill_part(part, &from, r, &reads);
+	if (next == FRAME_SIGNAL || next >= FRAME_UNREADABLE)
+		part->flags |= MEMO_NEVER;
+	return next;
+}
+
+static enum unwind_end end_of_walk(enum frame_next next)
+{
+	if (next <= FRAME_SIGNAL)
+		return UNWIND_FULL;
+	if (next == FRAME_OUTERMOST)
+		return UNWIND_WHOLE;
+	return next == FRAME_ODD ? UNWIND_ODD : UNWIND_LOST;
+}
+
+static struct memo_part *part_of(struct memo_walk *walk, uint32_t i)
+{
+	return &walk->part[i % MEMO_MAX_PARTS];
+}
+
+size_t memo_walk(const struct unwind_regs *regs, struct memo_walk *walk,
+		 uintptr_t *pcs, enum unwind_end *end)
+{
+	struct unwind_regs r = *regs;
+	enum frame_next next = FRAME_STEPPED;
+	size_t nr = 0;
+
+	walk->epoch = epoch_now();
+	walk->nr_parts = 0;
+	walk->tail = MEMO_OPEN;
+	frame_range_begin(r.sp);
+	if (!unwind_is_self(r.pc))
+		pcs[nr++] = r.pc;
+	while (next <= FRAME_SIGNAL && nr < TRACE_MAX_FRAMES) {
+		if (walk->nr_parts && find_tail(&r, walk, pcs, &nr)) {
+			*end = nr < TRACE_MAX_FRAMES ? UNWIND_WHOLE
+						     : UNWIND_FULL;
+			return nr;
+		}
+		next = walk_part(&r, part_of(walk, walk->nr_parts++), pcs, &nr);
+	}
+	if (next == FRAME_OUTERMOST || next == FRAME_LOST)
+		walk->tail = MEMO_END;
+	*end = end_of_walk(next);
+	return nr;
+}
+
+/* ---- keeping -------------------------------------------------------------------------------- */
+
+static bool same_part(const struct memo_part *a, const struct memo_part *b)
+{
+	unsigned int i;
+
+	if (LOAD(a->pc) != b->pc || LOAD(a->sp) != b->sp ||
+	    LOAD(a->nr_words) != b->nr_words || LOAD(a->flags) != b->flags ||
+	    (b->flags & MEMO_USES_FP && LOAD(a->fp) != b->fp) ||
+	    LOAD(a->next_bytes) != b->next_bytes ||
+	    LOAD(a->fp_off) != b->fp_off)
+		return false;
+	for (i = 0; i < b->nr_words; i++)
+		if (LOAD(a->off[i]) != b->off[i] ||
+		    LOAD(a->val[i]) != b->val[i])
+			return false;
+	return true;
+}
+
+/* Makes seq odd; false: somebody else writes, or it is not seq any more. */
+static bool write_begin(struct memo_part *part, uint32_t seq)
+{
+	if (seq & 1)
+		return false;
+	if (sys_alone()) {
+		part->seq = seq | 1;
+		return true;
+	}
+	if (!__atomic_compare_exchange_n(&part->seq, &seq, seq | 1, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return false;
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	return true;
+}
+
+static void copy_part(struct memo_part *to, const struct memo_part *from)
+{
+	unsigned int i;
+
+	STORE(to->site, 0);
+	STORE(to->pc, from->pc);
+	STORE(to->sp, from->sp);
+	STORE(to->fp, from->fp);
+	STORE(to->outer, from->outer);
+	STORE(to->outer_seq, from->outer_seq);
+	STORE(to->next_bytes, from->next_bytes);
+	STORE(to->fp_off, from->fp_off);
+	STORE(to->span_words, from->span_words);
+	STORE(to->nr_words, from->nr_words);
+	STORE(to->nr_frames, from->nr_frames);
+	STORE(to->nr_self, from->nr_self);
+	STORE(to->flags, from->flags);
+	STORE(to->ra_mask, from->ra_mask);
+	for (i = 0; i < from->nr_words; i++) {
+		STORE(to->off[i], from->off[i]);
+		STORE(to->val[i], from->val[i]);
+	}
+}
+
+/* Does what a part names behind itself still exist? */
+static bool has_outer(const struct memo_part *part)
+{
+	uint32_t outer = LOAD(part->outer);
+
+	return outer >= NR_PARTS ||
+	       LOAD(parts[outer].seq) == LOAD(part->outer_seq);
+}
+
+/*
+ * The way for a part: one that says the same already (*same), else one that is
+ * free or leads nowhere any more, else an old one by turns.
+ */
+static uint32_t choose_way(uint32_t set, uint32_t mark,
+			   const struct memo_part *part, bool *same)
+{
+	static uint32_t turn;
+	uint32_t way, choice = WAYS;
+
+	*same = false;
+	for (way = 0; way < WAYS; way++) {
+		const struct memo_part *p = &parts[set * WAYS + way];
+		uint32_t m = LOAD(sets[set].mark[way]);
+
+		if (m == mark && !(LOAD(p->seq) & 1) && same_part(p, part)) {
+			*same = LOAD(p->outer) == part->outer &&
+				LOAD(p->outer_seq) == part->outer_seq;
+			if (*same || !has_outer(p) ||
+			    LOAD(p->outer) == MEMO_OPEN)
+				return way;
+		}
+		if (choice == WAYS && (!m || !has_outer(p)))
+			choice = way;
+	}
+	if (choice < WAYS)
+		return choice;
+	STORE(turn, LOAD(turn) + 1);
+	return LOAD(turn) % WAYS;
+}
+
+/* Index of the part in the table, its version in *seq; MEMO_OPEN: not kept. */
+static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
+			  uint32_t *seq)
+{
+	uint64_t hash = hash_of(pc, part->sp);
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
+	struct memo_part *to;
+	bool same;
+
+	way = choose_way(set, mark_of(hash), part, &same);
+	to = &parts[set * WAYS + way];
+	*seq = __atomic_load_n(&to->seq, __ATOMIC_ACQUIRE);
+	if (same && !(*seq & 1))
+		return set * WAYS + way;
+	if (!write_begin(to, *seq))
+		return MEMO_OPEN;
+	copy_part(to, part);
+	STORE(sets[set].mark[way], mark_of(hash));
+	*seq += 2;
+	__atomic_store_n(&to->seq, *seq, __ATOMIC_RELEASE);
+	return set * WAYS + way;
+}
+
+/* The site of the stack that begins with this very version of a part. */
+static void keep_site(uint32_t index, uint32_t seq, uint32_t site)
+{
+	struct memo_part *part = &parts[index];
+
+	if (LOAD(part->site) == site || !write_begin(part, seq))
+		return;
+	STORE(part->site, site);
+	__atomic_store_n(&part->seq, seq, __ATOMIC_RELEASE);
+}
+
+void memo_learn(struct memo_walk *walk, uint32_t site)
+{
+	uint32_t outer = walk->tail, seq = walk->tail_seq, i = walk->nr_parts;
+	uint32_t lost = i > MEMO_MAX_PARTS ? i - MEMO_MAX_PARTS : 0;
+
+	if (!parts || walk->epoch != epoch_now())
+		return;
+	while (i-- > lost) {
+		struct memo_part *part = part_of(walk, i);
+		uintptr_t pc = part->pc;
+
+		if (part->flags & MEMO_NEVER)
+			return;
+		part->pc ^= walk->epoch;
+		part->outer = outer;
+		part->outer_seq = outer < NR_PARTS ? seq : 0;
+		outer = keep_part(part, pc, &seq);
+		if (outer == MEMO_OPEN)
+			return;
+	}
+	if (!lost)
+		keep_site(outer, seq, site);
+}
