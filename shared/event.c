@@ -125,18 +125,30 @@ void bs_event_free_blocks(const struct bs_abi_event_zone *zone,
 		n[o] = zone->nr_free[o];
 }
 
-static uint64_t free_bytes(const struct bs_abi_event *e)
+/* What vmalloc may take page by page: the marks keep the rest. */
+static uint64_t usable_bytes(const struct bs_abi_event *e)
 {
 	uint64_t pages = 0;
 
-	for (uint32_t i = 0; i < e->nr_zones; i++)
-		pages += e->zones[i].free_pages;
+	for (uint32_t i = 0; i < e->nr_zones; i++) {
+		const struct bs_abi_event_zone *z = &e->zones[i];
+		uint64_t kept =
+			(uint64_t)z->wmark_min_pages + z->protection_pages;
+
+		if (z->free_pages > kept)
+			pages += z->free_pages - kept;
+	}
 	return pages * BS_ABI_PAGE_BYTES;
 }
 
-/* The first test of zone_watermark_ok(), without lowmem_reserve. */
-static bool below_min(const struct bs_abi_event *e,
-		      const struct bs_abi_event_zone *zone)
+/*
+ * A block is free and was refused all the same: which part of zone_watermark_ok()
+ * did it?  The whole zone is short; the other zones' reserve; or too little of
+ * what is free lies in blocks of this order, which a zone in one piece would not
+ * have refused.
+ */
+static enum bs_cause refused_by(const struct bs_abi_event *e,
+				const struct bs_abi_event_zone *zone)
 {
 	int64_t left = (int64_t)zone->free_pages - (INT64_C(1) << e->order) + 1;
 	int64_t min = zone->wmark_min_pages;
@@ -145,7 +157,17 @@ static bool below_min(const struct bs_abi_event *e,
 		min -= min / 2;
 	if (e->gfp & BS_GFP_NOWAIT)
 		min -= min / 4;
-	return left <= min;
+	if (left <= min)
+		return BS_CAUSE_LACK;
+	if (left <= min + (int64_t)zone->protection_pages)
+		return BS_CAUSE_RESERVE;
+	for (unsigned int o = 0; o < e->order; o++) {
+		left -= (int64_t)zone->nr_free[o] << o;
+		min >>= 1;
+		if (left <= min)
+			return BS_CAUSE_FRAGMENTATION;
+	}
+	return BS_CAUSE_RESERVE; /* free by the time it was looked at */
 }
 
 struct bs_failure_cause bs_failure_cause(const struct bs_abi_event *e)
@@ -155,8 +177,10 @@ struct bs_failure_cause bs_failure_cause(const struct bs_abi_event *e)
 	uint64_t n[BS_NR_ORDERS];
 
 	if (e->type == BS_EVENT_VMALLOC_FAILED && e->nr_zones) {
-		c.cause = free_bytes(e) < e->bytes ? BS_CAUSE_LACK
-						   : BS_CAUSE_WINDOW;
+		/* A name: the window said no. */
+		c.cause = !e->name[0] && usable_bytes(e) < e->bytes
+				  ? BS_CAUSE_LACK
+				  : BS_CAUSE_WINDOW;
 		return c;
 	}
 	if (!zone || e->order >= BS_NR_ORDERS ||
@@ -168,7 +192,7 @@ struct bs_failure_cause bs_failure_cause(const struct bs_abi_event *e)
 	c.index = bs_fragmentation_index(n, e->order);
 	/* Other values below 0 mean that less than one such block is free. */
 	if (c.index == -1000)
-		c.cause = below_min(e, zone) ? BS_CAUSE_LACK : BS_CAUSE_RESERVE;
+		c.cause = refused_by(e, zone);
 	else if (c.index < BS_FRAG_THRESHOLD)
 		c.cause = BS_CAUSE_LACK;
 	else

@@ -38,8 +38,8 @@ enum bs_cause {
 	BS_CAUSE_UNKNOWN,	/* no zones in the event */
 	BS_CAUSE_LACK,		/* too few free pages, or no more than min */
 	BS_CAUSE_FRAGMENTATION, /* pages enough, in blocks too small */
-	BS_CAUSE_RESERVE,	/* a block was free; the watermark kept it */
-	BS_CAUSE_WINDOW,	/* VMALLOC: pages enough, no addresses */
+	BS_CAUSE_RESERVE,	/* a block was free; lowmem_reserve kept it */
+	BS_CAUSE_WINDOW,	/* VMALLOC: no addresses */
 };
 
 struct bs_failure_cause {

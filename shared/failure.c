@@ -174,6 +174,21 @@ static void put_largest(struct bs_buf *out, const struct bs_abi_event_zone *z)
 			      PAGE_KB << largest, largest);
 }
 
+/* Such blocks are there, but the watermark wants more of them to stay. */
+static void put_in_large_blocks(struct bs_buf *out,
+				const struct bs_abi_event_zone *z,
+				unsigned int order)
+{
+	uint64_t pages = 0;
+
+	for (unsigned int o = order; o < BS_NR_ORDERS; o++)
+		pages += (uint64_t)z->nr_free[o] << o;
+	bs_buf_printf(out,
+		      "only %" PRIu64 "kB of them in blocks of %ukB or more, "
+		      "too few for the watermark",
+		      kb(pages), PAGE_KB << order);
+}
+
 static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 			const struct bs_abi_event *e,
 			const struct bs_failure_cause *c)
@@ -187,9 +202,9 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_puts(out, "Verdict: ");
 	if (e->type == BS_EVENT_VMALLOC_FAILED) {
 		bs_buf_printf(out, "%s: %" PRIu64 "kB are free, ",
-			      c->cause == BS_CAUSE_LACK
-				      ? "lack of memory"
-				      : "pages enough, no addresses",
+			      c->cause == BS_CAUSE_LACK ? "lack of memory"
+			      : e->name[0] ? "no addresses in the window"
+					   : "pages enough, no addresses",
 			      kb(free_pages));
 		put_kb_of_bytes(out, e->bytes);
 		bs_buf_puts(out, " were asked for\n");
@@ -201,7 +216,10 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 			      "fragmentation of zone %s: %" PRIu64
 			      "kB are free, but ",
 			      zone, kb(z->free_pages));
-		put_largest(out, z);
+		if (c->index == -1000)
+			put_in_large_blocks(out, z, e->order);
+		else
+			put_largest(out, z);
 		break;
 	case BS_CAUSE_LACK:
 		bs_buf_printf(out,

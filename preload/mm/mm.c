@@ -215,7 +215,8 @@ static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
 	ev->nr_zones = mm.nr_zones;
 	for (i = 0; i < mm.nr_zones; i++)
 		fill_event_zone(&ev->zones[i], &mm.zone[i].stat,
-				e->zone_nr < 0 ? 0 : (unsigned int)e->zone_nr);
+				e->zone_nr < 0 ? mm.nr_zones - 1
+					       : (unsigned int)e->zone_nr);
 	sys_format(ev->name, sizeof(ev->name), "%s", e->name ? e->name : "");
 }
 

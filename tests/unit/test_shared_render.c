@@ -581,15 +581,24 @@ static void cause_follows_the_fragmentation_index(void **state)
 	assert_int_equal(bs_failure_cause(&e).index, 738);
 	e.order = 10;
 	assert_int_equal(bs_failure_cause(&e).index, 898);
-	/* A block of order 3 is free: kept by the reserve, or by min itself. */
+	/*
+	 * A block of order 3 is free.  19 pages would be left: kept by min itself,
+	 * by the reserve, or because only one of them lies in such a block.
+	 */
 	e.order = 3;
-	z->wmark_min_pages = 18;
-	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
 	z->wmark_min_pages = 19;
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
+	z->wmark_min_pages = 18;
+	z->protection_pages = 1;
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
+	z->protection_pages = 0;
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_FRAGMENTATION);
+	assert_int_equal(bs_failure_cause(&e).index, -1000);
+	z->wmark_min_pages = 7; /* the check lets it through */
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
 	z->wmark_min_pages = 36;
 	e.gfp = BS_GFP_HIGH;
-	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_RESERVE);
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_FRAGMENTATION);
 	z->wmark_min_pages = 50;
 	e.gfp = BS_GFP_ATOMIC; /* 50 - 25, then - 6 */
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
@@ -606,10 +615,18 @@ static void cause_follows_the_fragmentation_index(void **state)
 	e.type = BS_EVENT_VMALLOC_FAILED;
 	e.nr_zones = 1;
 	z->free_pages = 100;
+	z->wmark_min_pages = 0;
 	e.bytes = 100 * 4096;
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_WINDOW);
 	e.bytes++;
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
+	e.bytes = 90 * 4096;
+	z->wmark_min_pages = 10;
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_WINDOW);
+	z->protection_pages = 1; /* vmalloc may not touch that */
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_LACK);
+	strcpy(e.name, "vmalloc window");
+	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_WINDOW);
 	e.order = 77;
 	e.type = BS_EVENT_ALLOC_FAILED;
 	assert_int_equal(bs_failure_cause(&e).cause, BS_CAUSE_UNKNOWN);
