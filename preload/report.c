@@ -342,14 +342,21 @@ void bs_report_slab(const struct slab_error *e)
 	bs_tls.depth = 0; /* what names a stack comes in by the door */
 	sys_say("BUG %s: %s, in process %d, thread %d", e->cache, e->what,
 		(int)bs_pid, (int)sys_gettid());
-	sys_say("  object %p of %u bytes, asked for: %u, %s",
-		(const void *)e->objp, e->object_bytes, e->requested_bytes,
-		e->live ? "live" : "free");
+	if (e->requested_bytes)
+		sys_say("  object %p of %u bytes, asked for: %u, %s",
+			(const void *)e->objp, e->object_bytes,
+			e->requested_bytes, e->live ? "live" : "free");
+	else
+		sys_say("  object %p of %u bytes, %s", (const void *)e->objp,
+			e->object_bytes, e->live ? "live" : "free");
 	if (e->bad)
 		say_bad_bytes(e);
 	if (e->wrong_cache)
 		sys_say("  freed to cache %s", e->wrong_cache);
-	say_track("allocated", &alloc);
+	if (alloc.when_ns)
+		say_track("allocated", &alloc);
+	else
+		say_site(e->alloc_site); /* not slab_debug=U, but traced */
 	say_track("freed", &free);
 	say_caller(e->wrong_cache ? "freed now" : "noticed", NULL);
 	say_dump(e);

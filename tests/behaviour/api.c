@@ -3,7 +3,7 @@
  * api.c - the public calls: what they give, what they refuse, and that all of them
  * are safe in a program that runs without the library.
  *
- * usage: api [absent|misuse|handler|window]
+ * usage: api [absent|misuse|handler|window|wrong-cache]
  */
 #include <signal.h>
 #include <sys/time.h>
@@ -339,6 +339,21 @@ static void window(void)
 	bs_vfree(q);
 }
 
+/* on_error=continue: told once, and the object comes home. */
+static void wrong_cache(void)
+{
+	struct bs_kmem_cache *mine, *other;
+	void *obj;
+
+	mine = bs_kmem_cache_create("mine", 100, 0, 0, NULL);
+	other = bs_kmem_cache_create("other", 100, 0, 0, NULL);
+	obj = bs_kmem_cache_alloc(mine, BS_GFP_KERNEL);
+	CHECK(mine && other && obj);
+	bs_kmem_cache_free(other, obj);
+	CHECK(bs_kmem_cache_destroy(mine) == 0);
+	CHECK(bs_kmem_cache_destroy(other) == 0);
+}
+
 /* ---- from a handler ----------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t nr_ticks, nr_served;
@@ -396,6 +411,8 @@ int main(int argc, char **argv)
 		misuse();
 	} else if (!strcmp(what, "window")) {
 		window();
+	} else if (!strcmp(what, "wrong-cache")) {
+		wrong_cache();
 	} else if (!strcmp(what, "handler")) {
 		handler();
 		return 0;
