@@ -18,9 +18,12 @@
 #include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 
-#define SLAB_PUBLIC (SLAB_HWCACHE_ALIGN | SLAB_CACHE_DMA | SLAB_DEBUG_FLAGS)
+#define SLAB_PUBLIC                                                            \
+	(SLAB_HWCACHE_ALIGN | SLAB_CACHE_DMA | SLAB_RECLAIM_ACCOUNT |          \
+	 SLAB_DEBUG_FLAGS)
 static_assert(BS_SLAB_HWCACHE_ALIGN == SLAB_HWCACHE_ALIGN &&
 		      BS_SLAB_CACHE_DMA == SLAB_CACHE_DMA &&
+		      BS_SLAB_RECLAIM_ACCOUNT == SLAB_RECLAIM_ACCOUNT &&
 		      BS_SLAB_DEBUG_FREE == SLAB_DEBUG_FREE &&
 		      BS_SLAB_RED_ZONE == SLAB_RED_ZONE &&
 		      BS_SLAB_POISON == SLAB_POISON &&

@@ -212,9 +212,13 @@ BS_CALL_VOID(bs_kfree, (const void *p), (p))
  */
 BS_CALL(size_t, 0, bs_ksize, (const void *p), (p))
 
-/* Objects start at a cache line; slabs come from the lowest zone. */
-#define BS_SLAB_HWCACHE_ALIGN 0x2000UL
-#define BS_SLAB_CACHE_DMA     0x4000UL
+/*
+ * Objects start at a cache line; slabs come from the lowest zone; slabs are
+ * short-lived and lie with their kind (migrate type Reclaimable).
+ */
+#define BS_SLAB_HWCACHE_ALIGN	0x2000UL
+#define BS_SLAB_CACHE_DMA	0x4000UL
+#define BS_SLAB_RECLAIM_ACCOUNT 0x20000UL
 /* As slab_debug=FZPU for this cache alone: overflow, use after free, who did it. */
 #define BS_SLAB_DEBUG_FREE 0x100UL
 #define BS_SLAB_RED_ZONE   0x400UL
@@ -228,7 +232,7 @@ BS_CALL(size_t, 0, bs_ksize, (const void *p), (p))
  * @align: a power of two up to 4096, or 0 for 16
  * @flags: BS_SLAB_*, or 0
  * @ctor: called once for each object when its slab is made, or NULL; what is freed
- *	must be as constructed.  It must not call the allocator.
+ *	must be as constructed.  It may allocate, but not from this cache.
  *
  * Context: not from a signal handler.
  * Return: the cache, for bs_kmem_cache_destroy(); NULL: said on stderr.

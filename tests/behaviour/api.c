@@ -127,7 +127,8 @@ static void caches(void)
 		bs_kmem_cache_free(cache, n[i]);
 	CHECK(bs_kmem_cache_shrink(cache) == 0);
 	CHECK(bs_kmem_cache_destroy(cache) == 0);
-	cache = bs_kmem_cache_create("node", 100, 0, 0, NULL);
+	cache = bs_kmem_cache_create("node", 100, 0, BS_SLAB_RECLAIM_ACCOUNT,
+				     NULL);
 	CHECK(cache);
 	CHECK(bs_kmem_cache_destroy(cache) == 0);
 	bs_kmem_cache_free(cache, NULL);
