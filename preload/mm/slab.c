@@ -11,7 +11,8 @@
  *
  * What differs from the kernel: arrays are created at first use; a CPU's array
  * is guarded by a lock instead of by disabled interrupts, and a thread that
- * finds it taken uses the next one; one node, so no alien arrays.
+ * finds it taken uses the next one; one node, so no alien arrays; all colours
+ * that fit are used, the kernel's last one never is.
  */
 #include "preload/mm/slab.h"
 
@@ -508,7 +509,15 @@ int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 
 /* ---- reaping --------------------------------------------------------------------------------- */
 
-/* An array that was not used since the last round loses a fifth. */
+/* drain_array(): a fifth of what it may hold; half of what it has, if less. */
+static uint32_t to_reap(const struct array_cache *ac)
+{
+	uint32_t nr = (ac->limit + 4) / 5;
+
+	return nr > ac->avail ? (ac->avail + 1) / 2 : nr;
+}
+
+/* An array that was not used since the last round. */
 static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 {
 	struct list_head *chain = NULL;
@@ -516,7 +525,7 @@ static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 
 	if (!ac || !sys_trylock(&ac->lock, SYS_RANK_CPU))
 		return;
-	nr = MIN((ac->limit + 4) / 5, ac->avail);
+	nr = to_reap(ac);
 	if (ac->touched || ac->alloc_hits || ac->free_hits) {
 		sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
 		fold_hits(cachep, ac);
@@ -555,8 +564,7 @@ static void reap_list3(struct kmem_cache *cachep, uint64_t now_ns)
 	if (now_ns >= l3->next_reap_ns) {
 		l3->next_reap_ns = now_ns + REAP_LIST3_NS;
 		if (l3->shared && !l3->shared->touched)
-			from_shared = drain_shared(cachep,
-						   (l3->shared->limit + 4) / 5);
+			from_shared = drain_shared(cachep, to_reap(l3->shared));
 		else if (l3->shared)
 			l3->shared->touched = 0;
 		if (l3->free_touched)

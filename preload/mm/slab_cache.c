@@ -21,7 +21,8 @@
 
 #define CACHE_LINE_BYTES    64UL
 #define SLAB_MAX_GFPORDER   5 /* 32 pages: one object of 128 KiB */
-#define SLAB_BREAK_GFPORDER 1 /* the kernel's value above 32 MB of RAM */
+#define SLAB_BREAK_GFPORDER 1 /* above BREAK_HI_BYTES of RAM, else 0 */
+#define BREAK_HI_BYTES	    (32UL << 20)
 #define OFF_SLAB_MIN_BYTES  (PAGE_SIZE / 8)
 #define SHARED_FACTOR	    8U /* shared array: so many batches */
 /* A dedicated cache is there to save: at most 1/32 of its slabs is left over. */
@@ -79,7 +80,25 @@ static void set_order(struct kmem_cache *cachep, unsigned int order,
 	cachep->num = num;
 }
 
-/* The lowest order whose waste is at most an eighth, by the kernel's rule. */
+/* An elastic zone has as much RAM as it needs. */
+static unsigned int break_order(void)
+{
+	uint64_t pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++) {
+		if (mm.zone[i].elastic)
+			return SLAB_BREAK_GFPORDER;
+		pages += mm.zone[i].initial_pages;
+	}
+	return pages > BREAK_HI_BYTES >> PAGE_SHIFT ? SLAB_BREAK_GFPORDER : 0;
+}
+
+/*
+ * The lowest order whose waste is at most an eighth, by the kernel's rule.  Its
+ * limit for off-slab descriptors, (size - sizeof(slab)) / 4 objects, is not asked
+ * for: from 512 bytes up no slab that the rule allows has more than 16.
+ */
 static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
 {
 	size_t left = 0;
@@ -91,8 +110,8 @@ static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
 		if (!num)
 			continue;
 		set_order(cachep, order, num);
-		if (order >= SLAB_BREAK_GFPORDER ||
-		    left * 8 <= PAGE_SIZE << order)
+		if (cachep->flags & SLAB_RECLAIM_ACCOUNT ||
+		    order >= break_order() || left * 8 <= PAGE_SIZE << order)
 			break;
 	}
 	return left;

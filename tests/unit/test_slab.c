@@ -225,7 +225,8 @@ static unsigned int fit(size_t bytes, size_t size, size_t align, bool off_slab,
 	return num;
 }
 
-static struct geometry expected_geometry(size_t size, size_t align)
+static struct geometry expected_geometry(size_t size, size_t align,
+					 unsigned int break_order)
 {
 	struct geometry g = { .off_slab = size >= 512 };
 	size_t left = 0, mgmt;
@@ -234,7 +235,7 @@ static struct geometry expected_geometry(size_t size, size_t align)
 	for (g.order = 0; g.order <= 5; g.order++) {
 		g.num = fit(PAGE_SIZE << g.order, size, align, g.off_slab,
 			    &left);
-		if (g.num && (g.order >= 1 || left * 8 <= PAGE_SIZE))
+		if (g.num && (g.order >= break_order || left * 8 <= PAGE_SIZE))
 			break;
 	}
 	mgmt = ALIGN_UP(sizeof(struct slab) + g.num * sizeof(kmem_bufctl_t),
@@ -254,18 +255,17 @@ static struct geometry expected_geometry(size_t size, size_t align)
 	return g;
 }
 
-static void kmem_cache_geometry_follows_the_rules(void **state)
+static void check_geometries(uint32_t flags, unsigned int break_order)
 {
 	static const size_t aligns[] = { 16, 32, 64, 128 };
 	size_t size, a;
 
-	(void)state;
-	start(NULL);
 	for (size = 1; size <= KMALLOC_MAX; size += 1 + size / 23) {
 		for (a = 0; a < ARRAY_SIZE(aligns); a++) {
 			struct kmem_cache *c = kmem_cache_create(
-				"geometry", size, aligns[a], 0, NULL);
-			struct geometry g = expected_geometry(size, aligns[a]);
+				"geometry", size, aligns[a], flags, NULL);
+			struct geometry g =
+				expected_geometry(size, aligns[a], break_order);
 			struct kmem_list3 *l3 = &c->list3;
 
 			assert_int_equal(c->num, g.num);
@@ -282,6 +282,31 @@ static void kmem_cache_geometry_follows_the_rules(void **state)
 		}
 	}
 	assert_mm_holds();
+}
+
+static void zone_of_32m(struct mm_config *c)
+{
+	c->zone[0].elastic = false;
+	c->zone[0].pages = (32UL << 20) >> PAGE_SHIFT;
+}
+
+static void zone_of_36m(struct mm_config *c)
+{
+	zone_of_32m(c);
+	c->zone[0].pages += SECTION_PAGES;
+}
+
+static void kmem_cache_geometry_follows_the_rules(void **state)
+{
+	start(NULL);
+	check_geometries(0, 1);
+	check_geometries(SLAB_RECLAIM_ACCOUNT, 0);
+	stop(state);
+	start(zone_of_32m);
+	check_geometries(0, 0);
+	stop(state);
+	start(zone_of_36m);
+	check_geometries(0, 1);
 }
 
 static void kmem_cache_slabs_rotate_their_colours(void **state)
@@ -523,6 +548,48 @@ static void cache_reap_takes_a_fifth_of_an_idle_array(void **state)
 	cache_reap(mm.last_reap_ns + 3000000000ULL);
 	assert_int_equal(the_array(c)->avail, before - (c->limit + 4) / 5);
 	assert_mm_holds();
+}
+
+static void cache_reap_takes_half_of_what_is_less_than_a_fifth(void **state)
+{
+	uint64_t now_ns = sys_now_coarse_ns(), free_slabs;
+	static void *p[2000];
+	struct kmem_cache *c;
+	uint32_t avail, shared;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	on_one_cpu();
+	mm.last_reap_ns = now_ns;
+	c = kmem_cache_create("idle", 100, 0, 0, NULL);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = kmem_cache_alloc(c, GFP_KERNEL);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		kmem_cache_free(c, p[i]);
+	cache_reap(now_ns += 8000000000ULL); /* used: spared */
+	for (i = 0; i < 40; i++) {
+		struct kmem_list3 *l3 = &c->list3;
+		uint64_t reaped = c->reaped;
+
+		avail = the_array(c)->avail;
+		shared = l3->shared ? l3->shared->avail : 0;
+		free_slabs = l3->nr_free_slabs;
+		cache_reap(now_ns += 4000000000ULL);
+		assert_int_equal(the_array(c)->avail,
+				 avail - (avail < 24 ? (avail + 1) / 2 : 24));
+		if (l3->shared)
+			assert_int_equal(
+				l3->shared->avail,
+				shared - (shared < 96 ? (shared + 1) / 2 : 96));
+		/* Whole free slabs: as many as a fifth of free_limit fills. */
+		assert_true(c->reaped - reaped >=
+			    MIN(free_slabs, (l3->free_limit + 5 * c->num - 1) /
+						    (5 * c->num)));
+		assert_mm_holds();
+	}
+	assert_int_equal(the_array(c)->avail, 0);
+	assert_int_equal(c->list3.nr_slabs, 0);
 }
 
 /* ---- caches that come and go while others look ---------------------------------------------- */
@@ -1221,6 +1288,7 @@ int main(void)
 		/* These bind the process to one CPU. */
 		TEST(kmem_cache_arrays_do_as_the_model),
 		TEST(cache_reap_takes_a_fifth_of_an_idle_array),
+		TEST(cache_reap_takes_half_of_what_is_less_than_a_fifth),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
