@@ -159,16 +159,30 @@ static bool move_page(uint64_t from, uint64_t to)
 		MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (void *)to));
 }
 
+/*
+ * Where the system is short of mappings (max_map_count) a page is copied: its home
+ * is memory all the time, unless the system gave up half-way.
+ */
+static void move_or_copy(char *from, char *to)
+{
+	int err;
+
+	if (move_page((uint64_t)from, (uint64_t)to))
+		return;
+	err = sys_map_at(to, PAGE_SIZE);
+	if (err && err != -EEXIST)
+		sys_die("vunmap: page %p cannot be moved back", (void *)to);
+	memcpy(to, from, PAGE_SIZE);
+}
+
 /* The first n pages of the area go home. */
 static void move_back(struct vm_struct *area, uint64_t n)
 {
 	while (n--) {
 		struct page *page = area->pages[n];
-		char *home = pfn_to_virt(page_to_pfn(page));
 
-		if (!move_page(area->addr + (n << PAGE_SHIFT), (uint64_t)home))
-			sys_die("vunmap: page %p cannot be moved back",
-				(void *)home);
+		move_or_copy((char *)area->addr + (n << PAGE_SHIFT),
+			     pfn_to_virt(page_to_pfn(page)));
 		page->flags &= (uint8_t)~PG_VMAP;
 	}
 }

@@ -407,6 +407,43 @@ static void vmap_page_cannot_be_freed_or_mapped_twice(void **state)
 	assert_mm_holds();
 }
 
+/* Every other page of a reservation made writable, until the system refuses. */
+#define MANY_MAPPINGS 70000UL
+static char *exhaust_mappings(void)
+{
+	char *p = mmap(NULL, 2 * MANY_MAPPINGS * PAGE_SIZE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned long i;
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	for (i = 0; i < MANY_MAPPINGS; i++)
+		if (mprotect(p + 2 * i * PAGE_SIZE, PAGE_SIZE, PROT_READ))
+			break;
+	return p;
+}
+
+static void vunmap_without_mappings_left_copies(void **state)
+{
+	struct page *page[5];
+	char *p, *full;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	fill(page, 5);
+	p = vmap(page, 5, GFP_KERNEL, 0);
+	assert_non_null(p);
+	full = exhaust_mappings();
+	assert_int_equal(vunmap(p), 0);
+	munmap(full, 2 * MANY_MAPPINGS * PAGE_SIZE);
+	for (i = 0; i < 5; i++)
+		assert_int_equal(
+			((char *)pfn_to_virt(page_to_pfn(page[i])))[4000],
+			(int)i + 1);
+	free_all(page, 5);
+	assert_mm_holds();
+}
+
 static void vmap_page_that_is_not_in_use_is_refused(void **state)
 {
 	struct page *page[2];
@@ -717,6 +754,7 @@ int main(void)
 		TEST(mm_resize_window_counts_moves),
 		TEST(vmap_shows_the_pages_in_order),
 		TEST(vmap_page_cannot_be_freed_or_mapped_twice),
+		TEST(vunmap_without_mappings_left_copies),
 		TEST(vmap_page_that_is_not_in_use_is_refused),
 		TEST(vmap_inner_pages_of_a_large_block),
 		TEST(carveout_is_an_area_outside_of_all_zones),
