@@ -36,7 +36,7 @@ BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 	if (size > mm.nr_pfns << PAGE_SHIFT)
 		return NULL;
 	mm_trim();
-	return mm_alloc(size, align, gfp);
+	return mm_alloc(size, align, gfp | __GFP_NOWARN); /* reported already */
 }
 
 BS_COLD bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p)

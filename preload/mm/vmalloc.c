@@ -207,9 +207,11 @@ static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;
-	area->gfp = req->gfp & __GFP_ZONE_MASK;
-	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true))
+	area->gfp = req->gfp & (__GFP_ZONE_MASK | __GFP_NOWARN);
+	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true)) {
+		area->gfp &= __GFP_ZONE_MASK; /* for life */
 		return area;
+	}
 	vm_remove(area);
 out_unmap:
 	vm_space_put(addr, bytes + VM_GUARD_BYTES);

@@ -3,7 +3,7 @@
  * api.c - the public calls: what they give, what they refuse, and that all of them
  * are safe in a program that runs without the library.
  *
- * usage: api [absent|misuse|handler|window|wrong-cache]
+ * usage: api [absent|misuse|handler|window|wrong-cache|oom]
  */
 #include <signal.h>
 #include <sys/time.h>
@@ -355,6 +355,32 @@ static void wrong_cache(void)
 	CHECK(bs_kmem_cache_destroy(other) == 0);
 }
 
+static unsigned int count_events(const struct bs_abi_header *seg, uint32_t type)
+{
+	const struct bs_abi_event *ev = section(seg, BS_SEC_EVENTS);
+	unsigned int nr = 0;
+	uint64_t i;
+
+	for (i = 1; i <= seg->section[BS_SEC_EVENTS].count; i++)
+		nr += ev[i % seg->section[BS_SEC_EVENTS].capacity].type == type;
+	return nr;
+}
+
+/* zones=NORMAL:16M oom=fail: what cannot be had is tried twice and told once. */
+static void oom(void)
+{
+	const struct bs_abi_header *seg = open_segment(getpid());
+
+	CHECK(seg);
+	CHECK(!count_events(seg, BS_EVENT_VMALLOC_FAILED));
+	CHECK(!launder(malloc(100 << 20)));
+	CHECK(errno == ENOMEM);
+	CHECK(count_events(seg, BS_EVENT_VMALLOC_FAILED) == 1);
+	CHECK(count_events(seg, BS_EVENT_ALLOC_FAILED) ==
+	      1); /* a frame of it */
+	errno = 42;
+}
+
 /* ---- from a handler ----------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t nr_ticks, nr_served;
@@ -412,6 +438,8 @@ int main(int argc, char **argv)
 		misuse();
 	} else if (!strcmp(what, "window")) {
 		window();
+	} else if (!strcmp(what, "oom")) {
+		oom();
 	} else if (!strcmp(what, "wrong-cache")) {
 		wrong_cache();
 	} else if (!strcmp(what, "handler")) {
