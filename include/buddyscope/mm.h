@@ -36,20 +36,22 @@ extern "C" {
 /*
  * Weak: a call is a small function around a weak symbol, so that it is safe whether
  * or not the library is there.  Its own name is a macro for it (end of this file).
+ * Always inlined, also without optimisation: the caller that a report names is yours.
  */
 #ifdef BS_LINKED
 #define BS_CALL(type, none, name, params, args) extern type name params;
 #define BS_CALL_VOID(name, params, args)	extern void name params;
 #else
+#define BS_WEAK_INLINE static inline __attribute__((unused, always_inline))
 #define BS_CALL(type, none, name, params, args)                                \
 	extern type name params __attribute__((weak));                         \
-	static inline __attribute__((unused)) type bs_weak_##name params       \
+	BS_WEAK_INLINE type bs_weak_##name params                              \
 	{                                                                      \
 		return name ? name args : (none);                              \
 	}
 #define BS_CALL_VOID(name, params, args)                                       \
 	extern void name params __attribute__((weak));                         \
-	static inline __attribute__((unused)) void bs_weak_##name params       \
+	BS_WEAK_INLINE void bs_weak_##name params                              \
 	{                                                                      \
 		if (name)                                                      \
 			name args;                                             \
@@ -522,6 +524,7 @@ bs_kzalloc(size_t size, bs_gfp_t gfp)
 
 #undef BS_CALL
 #undef BS_CALL_VOID
+#undef BS_WEAK_INLINE
 
 #ifdef __cplusplus
 }
