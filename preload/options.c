@@ -48,7 +48,7 @@ static const struct option {
 	const char *help;
 } table[] = {
 	{ "zones", OPT_ZONES, FIELD(mm.zone), "NORMAL:64M+", "NAME:SIZE[+],...",
-	  "memory zones, lowest first, sizes in multiples of 4M; + grows" },
+	  "up to 4 memory zones, lowest first, sizes in multiples of 4M; + grows" },
 	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
 	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
