@@ -426,7 +426,8 @@ BS_CALL_VOID(bs_iounmap, (void *addr), (addr))
  * @pfn: address in the carve-out >> BS_PAGE_SHIFT
  * @size: bytes, 1 and more; rounded up to whole pages
  *
- * Ends with munmap().  Return: 0, -EINVAL, -ENOMEM.
+ * Ends with munmap().  Return: 0; -EINVAL when that is no carve-out, or not all of
+ * the range is the program's own mapping; -ENOMEM.
  */
 BS_CALL(int, -1, bs_remap_pfn_range, (void *addr, uint64_t pfn, size_t size),
 	(addr, pfn, size))

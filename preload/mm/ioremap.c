@@ -294,17 +294,36 @@ int iounmap(void *addr)
 	return err;
 }
 
+/* Has the program itself mapped all of [addr, addr + bytes)?  vm lock held. */
+static bool program_mapped(uint64_t addr, uint64_t bytes)
+{
+	uint64_t at = addr;
+
+	while (at - addr < bytes) {
+		const struct vm_struct *area = vm_find(at);
+
+		if (!area || area->addr > at || vm_is_ours(area) ||
+		    !(area->flags & (BS_AREA_MAP | BS_AREA_IOREMAP)))
+			return false;
+		at = area->addr + area->size;
+	}
+	return true;
+}
+
 int remap_pfn_range(void *addr, uint64_t pfn, size_t size, uint64_t tag)
 {
 	uint64_t bytes = ALIGN_UP((uint64_t)size, PAGE_SIZE);
 	uint64_t phys = pfn << PAGE_SHIFT;
 	const struct carveout *c = by_phys(phys, bytes);
 	struct vm_struct *area;
-	int err = -ENOMEM;
+	int err = -EINVAL;
 
 	if (!c || !size || bytes < size || (uint64_t)addr & (PAGE_SIZE - 1))
 		return -EINVAL;
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	if (!program_mapped((uint64_t)addr, bytes))
+		goto out;
+	err = -ENOMEM;
 	if (view(c, phys, bytes, (uint64_t)addr)) {
 		area = vm_record((uint64_t)addr, bytes, PROT_READ | PROT_WRITE,
 				 BS_AREA_IOREMAP | BS_AREA_CARVEOUT |
@@ -316,6 +335,7 @@ int remap_pfn_range(void *addr, uint64_t pfn, size_t size, uint64_t tag)
 		}
 		err = 0;
 	}
+out:
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 	return err;
 }

@@ -818,7 +818,10 @@ int carveout_free(const char *name, void *p);
 /* One more view of [phys, phys + size), which lies in one carve-out; else NULL. */
 void *ioremap(uint64_t phys, size_t size, uint64_t tag);
 int iounmap(void *addr);
-/* The same in place of what the program had mapped at addr; 0, -EINVAL, -ENOMEM. */
+/*
+ * The same in place of what the program had mapped at addr, all of it with mm_mmap();
+ * 0, -EINVAL, -ENOMEM.
+ */
 int remap_pfn_range(void *addr, uint64_t pfn, size_t size, uint64_t tag);
 
 /* ---- devices ----------------------------------------------------------------------------- */

@@ -82,23 +82,12 @@ static void charge(struct vm_struct *area)
 
 /* ---- cutting and joining --------------------------------------------------------- */
 
-/*
- * Not the program's to cut or to end by munmap(); one that maps over them is beyond
- * help.
- */
-static bool is_ours(const struct vm_struct *area)
-{
-	return area->flags & (BS_AREA_LAZY | BS_AREA_VMAP) || area->pages ||
-	       (area->flags & (BS_AREA_CARVEOUT | BS_AREA_USERMAP)) ==
-		       BS_AREA_CARVEOUT;
-}
-
 /* The area is not mapped any more, or will be described anew. */
 static void drop(struct vm_struct *area, bool tell)
 {
 	uint64_t want = wanted_pages(area);
 
-	if (is_ours(area))
+	if (vm_is_ours(area))
 		return;
 	if (want > area->charged_pages)
 		overcommit(-(int64_t)(want - area->charged_pages));
@@ -113,7 +102,7 @@ static bool cut_at(uint64_t addr)
 {
 	struct vm_struct *area = vm_find(addr), *upper;
 
-	if (!area || area->addr >= addr || is_ours(area))
+	if (!area || area->addr >= addr || vm_is_ours(area))
 		return true;
 	upper = vm_split(area, addr);
 	if (!upper)

@@ -73,6 +73,17 @@ bool vmap_covers(const struct page *head);
 void carveouts_init(void);
 void carveouts_destroy(void);
 
+/*
+ * Not the program's to cut or to end by munmap(); one that maps over them is beyond
+ * help.
+ */
+static inline bool vm_is_ours(const struct vm_struct *area)
+{
+	return area->flags & (BS_AREA_LAZY | BS_AREA_VMAP) || area->pages ||
+	       (area->flags & (BS_AREA_CARVEOUT | BS_AREA_USERMAP)) ==
+		       BS_AREA_CARVEOUT;
+}
+
 /* Bytes that the area counts at its call site. */
 static inline uint64_t vm_site_bytes(const struct vm_struct *area)
 {

@@ -677,6 +677,40 @@ static void remap_pfn_range_replaces_the_programs_mapping(void **state)
 	assert_mm_holds();
 }
 
+static void remap_pfn_range_elsewhere_is_refused(void **state)
+{
+	uint64_t phys, bytes, pfn;
+	char *user, *area, *object, *view;
+
+	(void)state;
+	start(carveouts);
+	carveout_find("audio", &phys, &bytes);
+	pfn = phys >> PAGE_SHIFT;
+	user = (char *)mm_mmap(NULL, 4 * PAGE_SIZE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 0);
+	area = vmalloc(8 * PAGE_SIZE, GFP_KERNEL);
+	object = mm_alloc(PAGE_SIZE, PAGE_SIZE, GFP_KERNEL);
+	view = ioremap(phys, 2 * PAGE_SIZE, 0);
+	strcpy(object, "mine");
+	assert_int_equal(remap_pfn_range(area, pfn, PAGE_SIZE, 0), -EINVAL);
+	assert_int_equal(remap_pfn_range(object, pfn, PAGE_SIZE, 0), -EINVAL);
+	assert_int_equal(remap_pfn_range(view, pfn, PAGE_SIZE, 0), -EINVAL);
+	assert_int_equal(remap_pfn_range(NULL, pfn, PAGE_SIZE, 0), -EINVAL);
+	assert_string_equal(object, "mine");
+	/* behind a hole that the program made */
+	assert_int_equal(mm_munmap(user + 2 * PAGE_SIZE, PAGE_SIZE), 0);
+	assert_int_equal(remap_pfn_range(user, pfn, 3 * PAGE_SIZE, 0), -EINVAL);
+	assert_int_equal(remap_pfn_range(user, pfn, 2 * PAGE_SIZE, 0), 0);
+	assert_int_equal(remap_pfn_range(user, pfn, PAGE_SIZE, 0),
+			 0); /* again */
+	assert_mm_holds();
+	assert_int_equal(mm_munmap(user, 4 * PAGE_SIZE), 0);
+	assert_int_equal(iounmap(view), 0);
+	release(area);
+	release(object);
+	assert_mm_holds();
+}
+
 static void carveout_forked_child_gives_none_out(void **state)
 {
 	uint64_t phys;
@@ -763,6 +797,7 @@ int main(void)
 		TEST(ioremap_is_one_more_view),
 		TEST(ioremap_outside_of_carveouts_is_refused),
 		TEST(remap_pfn_range_replaces_the_programs_mapping),
+		TEST(remap_pfn_range_elsewhere_is_refused),
 		TEST(carveout_forked_child_gives_none_out),
 		TEST(mm_mmap_device_node_is_marked),
 	};
