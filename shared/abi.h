@@ -259,7 +259,7 @@ struct bs_abi_cache {
 	uint64_t alloc_misses;
 	uint64_t free_hits;
 	uint64_t free_misses;
-	uint64_t max_freeable;	  /* most free objects of the cache at once */
+	uint64_t max_freeable;	  /* most free slabs after a flush */
 	uint32_t requested_bytes; /* size given at creation: obj_size */
 	uint32_t obj_offset;	  /* of the object behind its left red zone */
 	uint32_t zone;	       /* index of the zone its slabs come from first */

@@ -430,6 +430,14 @@ static struct array_cache *shared_array(struct kmem_cache *cachep)
 	return l3->shared;
 }
 
+/* A free that went to the lists, as the kernel counts it.  List lock held. */
+static void count_free_miss(struct kmem_cache *cachep)
+{
+	cachep->free_misses++;
+	cachep->max_freeable =
+		MAX(cachep->max_freeable, cachep->list3.nr_free_slabs);
+}
+
 /*
  * The nr oldest objects of ac: to the shared array where it has room for any of
  * them and may be used, else to their slabs.  cpu lock held.
@@ -454,7 +462,7 @@ static struct list_head *flush_array(struct kmem_cache *cachep,
 		chain = free_block(cachep, ac->entry, nr);
 	}
 	if (use_shared)
-		cachep->free_misses++;
+		count_free_miss(cachep);
 	ac->avail -= nr;
 	memmove(ac->entry, ac->entry + nr, ac->avail * sizeof(void *));
 	list3_unlock(cachep);
@@ -466,8 +474,8 @@ void slab_put_object(struct kmem_cache *cachep, void *objp)
 	struct list_head *chain;
 
 	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
-	cachep->free_misses++;
 	chain = free_block(cachep, &objp, 1);
+	count_free_miss(cachep);
 	list3_unlock(cachep);
 	destroy_slabs(cachep, chain);
 }

@@ -318,8 +318,6 @@ void cache_publish(struct kmem_cache *cachep)
 	struct bs_abi_cache *out;
 
 	cachep->high_mark = MAX(cachep->high_mark, cache_active_objs(cachep));
-	cachep->max_freeable =
-		MAX(cachep->max_freeable, cachep->list3.free_objects);
 	out = record_of(cachep);
 	if (!out)
 		return;

@@ -1198,12 +1198,40 @@ static void kmem_cache_record_tells_all(void **state)
 	assert_int_equal(r->debug, 0);
 	assert_int_equal(r->alloc_misses, 1);
 	assert_int_equal(r->grown, 1);
-	assert_int_equal(r->max_freeable, c->num);
+	assert_int_equal(r->max_freeable, 0); /* no flush yet */
 	assert_int_equal(r->active_objs + c->list3.free_objects, c->num);
 	kmem_cache_free(c, p);
 	assert_int_equal(kmem_cache_destroy(c), 0);
 	assert_int_equal(r->live, 0);
 	assert_int_equal(r->seq % 2, 0);
+}
+
+static void kmem_cache_max_freeable_counts_slabs_at_flushes(void **state)
+{
+	struct kmem_cache *c;
+	static void *p[1000];
+	uint64_t most = 0;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	on_one_cpu();
+	mm.last_reap_ns = sys_now_coarse_ns();
+	c = kmem_cache_create("flushed", 2000, 0, 0, NULL);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = kmem_cache_alloc(c, GFP_KERNEL);
+	assert_int_equal(c->max_freeable, 0);
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		uint64_t flushes = c->flushes;
+
+		kmem_cache_free(c, p[i]);
+		if (c->flushes != flushes)
+			most = MAX(most, c->list3.nr_free_slabs);
+	}
+	assert_true(most > 1);
+	assert_int_equal(c->max_freeable, most);
+	kmem_cache_shrink(c);
+	assert_int_equal(c->max_freeable, most);
 }
 
 static uint64_t owned(const struct kmem_cache *c, uint32_t site)
@@ -1284,6 +1312,7 @@ int main(void)
 		TEST(dedicated_caches_of_exact_sizes_are_not_made),
 		TEST(dedicated_caches_by_threads_hold),
 		TEST(kmem_cache_record_tells_all),
+		TEST(kmem_cache_max_freeable_counts_slabs_at_flushes),
 		TEST(slab_debug_owners_are_counted),
 		/* These bind the process to one CPU. */
 		TEST(kmem_cache_arrays_do_as_the_model),
