@@ -133,12 +133,18 @@ static void *large_alloc(size_t size, size_t align, gfp_t gfp)
 	return pfn_to_virt(pfn);
 }
 
+/* Pages whose content vmap() moved come back to this block: none may be freed. */
+static bool large_is_mapped(const struct page *page)
+{
+	return unlikely(__atomic_load_n(&mm.nr_vmaps, __ATOMIC_RELAXED)) &&
+	       vmap_covers(page);
+}
+
 static int large_free(struct page *page)
 {
 	uint8_t kind = PK_LARGE;
 
-	if (unlikely(__atomic_load_n(&mm.nr_vmaps, __ATOMIC_RELAXED)) &&
-	    vmap_covers(page))
+	if (large_is_mapped(page))
 		return -EBUSY;
 	if (!__atomic_compare_exchange_n(&page->kind, &kind, PK_TRANSIT, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
@@ -180,7 +186,8 @@ static bool large_resize(struct page *page, size_t new_size)
 	    page->use != BS_USE_LARGE)
 		return false;
 	page->requested_bytes = new_size;
-	if (!mm.config.large_whole && nr_pages < page->nr_pages)
+	if (!mm.config.large_whole && nr_pages < page->nr_pages &&
+	    !large_is_mapped(page))
 		trim_pages(page, nr_pages, false);
 	return true;
 }

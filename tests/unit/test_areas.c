@@ -407,6 +407,32 @@ static void vmap_page_cannot_be_freed_or_mapped_twice(void **state)
 	assert_mm_holds();
 }
 
+static void vmap_block_is_not_trimmed_by_resize(void **state)
+{
+	struct page *page[1];
+	struct mm_block b;
+	char *block, *p;
+
+	(void)state;
+	start(NULL);
+	block = alloc_pages_exact(128 * PAGE_SIZE, GFP_KERNEL);
+	memset(block, 5, 128 * PAGE_SIZE);
+	page[0] = pfn_to_page(virt_to_pfn(block)) + 100;
+	p = vmap(page, 1, GFP_KERNEL, 0);
+	assert_non_null(p);
+	assert_int_equal(mm_lookup(block, &b), 0);
+	assert_ptr_equal(mm_resize(block, &b, 70 * PAGE_SIZE), block);
+	assert_int_equal(used(BS_USE_LARGE), 128);
+	assert_mm_holds();
+	assert_int_equal(vunmap(p), 0);
+	assert_int_equal(block[100 * PAGE_SIZE], 5);
+	assert_ptr_equal(mm_resize(block, &b, 70 * PAGE_SIZE), block);
+	assert_int_equal(used(BS_USE_LARGE), 70);
+	release(block);
+	assert_int_equal(used(BS_USE_LARGE), 0);
+	assert_mm_holds();
+}
+
 /* Every other page of a reservation made writable, until the system refuses. */
 #define MANY_MAPPINGS 70000UL
 static char *exhaust_mappings(void)
@@ -788,6 +814,7 @@ int main(void)
 		TEST(mm_resize_window_counts_moves),
 		TEST(vmap_shows_the_pages_in_order),
 		TEST(vmap_page_cannot_be_freed_or_mapped_twice),
+		TEST(vmap_block_is_not_trimmed_by_resize),
 		TEST(vunmap_without_mappings_left_copies),
 		TEST(vmap_page_that_is_not_in_use_is_refused),
 		TEST(vmap_inner_pages_of_a_large_block),
