@@ -260,6 +260,24 @@ static void fill_target(struct bs_target *t, const struct bs_abi_header *h,
 			*c = '?';
 }
 
+/*
+ * A program that is starting, or was killed while it did, has a file whose magic is
+ * not there yet: no target, and nothing to warn of.
+ */
+static bool is_incomplete(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct bs_abi_header h;
+	bool incomplete;
+
+	if (fd < 0)
+		return false;
+	incomplete = pread(fd, &h, sizeof(h), 0) == (ssize_t)sizeof(h) &&
+		     h.magic == 0;
+	close(fd);
+	return incomplete;
+}
+
 /* 0; a file that is no readable segment is counted, not an error. */
 static int add_target(struct bs_target_list *list, const char *dir,
 		      const char *name, uint64_t pidns)
@@ -273,8 +291,8 @@ static int add_target(struct bs_target_list *list, const char *dir,
 		return -ENAMETOOLONG;
 	s = bs_snapshot_read_sections(path, BS_SNAP_HEADER, err, sizeof(err));
 	if (!s) {
-		if (access(path, F_OK)) /* gone meanwhile */
-			return 0;
+		if (access(path, F_OK) || is_incomplete(path))
+			return 0; /* gone meanwhile, or to come */
 		if (!list->nr_bad++)
 			memcpy(list->bad_err, err, sizeof(err));
 		return 0;
