@@ -68,8 +68,24 @@ void bs_text_buddyinfo(struct bs_buf *out, const struct bs_snapshot *s,
 
 /* ---- pagetypeinfo ------------------------------------------------------ */
 
+/*
+ * Since 5.5 the kernel counts its lists no further than this; 2.6.29 to the end.
+ * Ours need no counting, but the file is the kernel's.  JSON has the number.
+ */
+#define COUNTED_MAX 100000U
+
+static void put_count(struct bs_buf *out, uint64_t n,
+		      enum bs_kernel_format format)
+{
+	bool cut = format == BS_FORMAT_MODERN && n >= COUNTED_MAX;
+
+	bs_buf_printf(out, "%s%6" PRIu64 " ", cut ? ">" : "",
+		      cut ? COUNTED_MAX : n);
+}
+
 static void put_free_by_type(struct bs_buf *out, const struct bs_snapshot *s,
-			     const struct type_name *types)
+			     const struct type_name *types,
+			     enum bs_kernel_format format)
 {
 	bs_buf_printf(out, "%-43s ",
 		      "Free pages count per migrate type at order");
@@ -88,7 +104,7 @@ static void put_free_by_type(struct bs_buf *out, const struct bs_snapshot *s,
 				      (int)zone->node, zone->name,
 				      types[t].name);
 			for (unsigned int o = 0; o < BS_NR_ORDERS; o++)
-				bs_buf_printf(out, "%6" PRIu64 " ", n[o]);
+				put_count(out, n[o], format);
 			bs_buf_putc(out, '\n');
 		}
 	}
@@ -103,7 +119,7 @@ void bs_text_pagetypeinfo(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_printf(out, "Page block order: %d\n", (int)BS_PAGEBLOCK_ORDER);
 	bs_buf_printf(out, "Pages per block:  %lu\n\n",
 		      1UL << BS_PAGEBLOCK_ORDER);
-	put_free_by_type(out, s, types);
+	put_free_by_type(out, s, types, opt->format);
 	bs_buf_printf(out, "\n%-23s", "Number of blocks type ");
 	for (unsigned int t = 0; t < BS_MIGRATE_TYPES; t++)
 		bs_buf_printf(out, "%12s ", types[t].name);

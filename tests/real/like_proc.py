@@ -61,8 +61,8 @@ def pagetypeinfo(lines):
             m = take(ZONE + r", type +(\S+) ([ >\d]+)", line)
             # The kernel stops counting at 100,000 and says so with '>'.
             n = m[4].split()
-            again(line.replace(">", " "), "Node %4d, zone %8s, type %12s " % (int(m[1]), m[2], m[3])
-                  + "".join("%6s " % x.lstrip(">") for x in n))
+            again(line, "Node %4d, zone %8s, type %12s " % (int(m[1]), m[2], m[3])
+                  + "".join("%s%6s " % (">" * (x[0] == ">"), x.lstrip(">")) for x in n))
             yield f"type {m[3]} {len(n)}"
         elif line.startswith("Number of blocks"):
             names = line.split()[4:]

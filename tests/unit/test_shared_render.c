@@ -342,6 +342,34 @@ static void pagetypeinfo_old_types_are_in_the_old_order(void **state)
 		"Node 0, zone   NORMAL            3            0            5            0            0 \n");
 }
 
+static void pagetypeinfo_counts_stop_where_the_kernels_do(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_zone *zone = mkseg_record(m, BS_SEC_ZONES, 0);
+	struct bs_render_options opt = { .format = BS_FORMAT_MODERN };
+	struct bs_buf out = BS_BUF_INIT;
+	struct bs_snapshot *s;
+	char err[512];
+
+	(void)state;
+	zone->nr_free[BS_MIGRATE_MOVABLE][0] = 99999;
+	zone->nr_free[BS_MIGRATE_MOVABLE][1] = 100000;
+	zone->nr_free[BS_MIGRATE_MOVABLE][2] = 1234567;
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	bs_view_find("pagetypeinfo")->text(&out, s, &opt);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "type      Movable  99999 >100000 >100000 "));
+	bs_buf_reset(&out);
+	opt.format = BS_FORMAT_2_6_29;
+	bs_view_find("pagetypeinfo")->text(&out, s, &opt);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "type      Movable  99999 100000 1234567 "));
+	bs_snapshot_free(s);
+	bs_buf_free(&out);
+	mkseg_free(m);
+}
+
 static void slabinfo_statistics_old_names_are_the_kernels(void **state)
 {
 	const struct bs_render_options opt = { .format = BS_FORMAT_2_6_29,
@@ -720,6 +748,7 @@ int main(void)
 		cmocka_unit_test(zoneinfo_old_format_has_the_old_rows),
 		cmocka_unit_test(views_json_is_valid_and_adds_up),
 		cmocka_unit_test(pagetypeinfo_old_types_are_in_the_old_order),
+		cmocka_unit_test(pagetypeinfo_counts_stop_where_the_kernels_do),
 		cmocka_unit_test(slabinfo_statistics_old_names_are_the_kernels),
 		cmocka_unit_test(slab_allocators_text_is_the_kernels),
 		cmocka_unit_test(
