@@ -55,10 +55,11 @@ enum bs_verify {
 /* Filled once, before mm_init(); constant from then on. */
 struct bs_options {
 	struct mm_config mm;
-	uint32_t trace_mode; /* BS_TRACE_* */
-	uint32_t on_error;   /* enum bs_on_error */
-	uint32_t verify;     /* enum bs_verify */
-	bool publish;	     /* false: no segment file */
+	uint32_t trace_mode;  /* BS_TRACE_* */
+	uint32_t on_error;    /* enum bs_on_error */
+	uint32_t trace_check; /* one in so many; 0: none */
+	uint32_t verify;      /* enum bs_verify */
+	bool publish;	      /* false: no segment file */
 	uint64_t leak_window_ns;
 	/*
 	 * Directory of segments without a trailing '/': dir=, else

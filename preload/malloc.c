@@ -233,7 +233,8 @@ BS_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
  * far as call sites are concerned: the old tag is settled through a copy of it,
  * because the resize may have changed usable, which the tag's slack refers to.
  */
-static __attribute__((noinline)) void *resize(void *p, struct mm_block *b, size_t size)
+static __attribute__((noinline)) void *resize(void *p, struct mm_block *b,
+					      size_t size)
 {
 	struct mm_block old = *b;
 	uint64_t tag = b->tag ? *b->tag : 0;

@@ -26,6 +26,7 @@ struct bs_options bs_options;
 enum option_type {
 	OPT_CHOICE, /* index into allowed, "a|b" */
 	OPT_TIME,   /* ns from 10ms, 2s, 1m */
+	OPT_NUMBER,
 	OPT_ZONES,  /* NAME:SIZE[+],... */
 	OPT_DIR,    /* an absolute path */
 	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
@@ -74,6 +75,9 @@ static const struct option {
 	  "age at which free pages are given back to the system" },
 	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
 	  "who allocated: nobody knows, or every allocation with its backtrace" },
+	{ "trace_check", OPT_NUMBER, FIELD(trace_check), "0", "N",
+	  "unwind the slow way, too, for one in N stacks that were recognised, "
+	  "and count differences; 0: never" },
 	{ "leak_window", OPT_TIME, FIELD(leak_window_ns), "10s", "TIME",
 	  "width of the windows in which growth is judged, at least 1ms" },
 	{ "dir", OPT_DIR, FIELD(dir), "", "PATH",
@@ -303,7 +307,7 @@ static bool parse_dir(struct word w, char *dir)
 static bool parse_value(const struct option *o, struct word w)
 {
 	void *field = (char *)&bs_options + o->offset;
-	uint64_t ns, bytes;
+	uint64_t ns, bytes, n;
 
 	switch (o->type) {
 	case OPT_CHOICE:
@@ -313,6 +317,11 @@ static bool parse_value(const struct option *o, struct word w)
 		    (field == &bs_options.leak_window_ns && ns < 1000000))
 			return false;
 		*(uint64_t *)field = ns;
+		return true;
+	case OPT_NUMBER:
+		if (!parse_number(&w, &n) || w.len || n > UINT32_MAX)
+			return false;
+		*(uint32_t *)field = (uint32_t)n;
 		return true;
 	case OPT_ZONES:
 		return parse_zones(w, &bs_options.mm);

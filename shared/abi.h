@@ -533,6 +533,8 @@ static_assert(sizeof(struct bs_abi_event) == 512, "ABI");
 	  "mapped pages now that no zone had room for")                        \
 	X(UNWINDS, "unwinds", "full backtraces taken")                         \
 	X(UNWIND_FAILED, "unwind_failed", "backtraces that found no frame")    \
+	X(TRACE_CHECKS, "trace_checks", "recognised stacks unwound again")     \
+	X(TRACE_DIFFERENCES, "trace_differences", "of these, not the same")    \
 	X(SITES_DROPPED, "sites_dropped",                                      \
 	  "allocations whose stack did not fit the depot")                     \
 	X(FORK_ABANDONED, "fork_abandoned",                                    \

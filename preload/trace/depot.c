@@ -15,8 +15,9 @@
 #include "preload/trace/depot.h"
 
 #define DEPTH_BITS  8
-#define BUCKET_BITS 16
+#define BUCKET_BITS 17
 #define NR_BUCKETS  (1UL << BUCKET_BITS)
+_Static_assert(DEPOT_MAX_DEPTH < 1U << DEPTH_BITS, "a depth fits");
 
 /*
  * next < the node's own number, so a chain always ends.  All but site are constant
@@ -173,22 +174,57 @@ uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 	return node;
 }
 
-uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
+uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
 {
-	uint32_t node = depot_find(pcs, generation, nr), child;
-	uint32_t limit = max_nodes - (nr > DEPOT_SHORT ? max_nodes / 8 : 0);
+	uint32_t nr = 0;
 
-	if (node != DEPOT_NONE)
-		return node;
-	if (depot_nr_nodes() >= limit)
-		goto out_full;
-	node = 0;
-	sys_lock(&depot_lock, SYS_RANK_DEPOT);
-	while (nr-- && node != DEPOT_NONE) {
-		child = find_child(node, pcs[nr], generation[nr]);
+	for (; node && nr < max; node = nodes[node].parent)
+		pcs[nr++] = nodes[node].pc;
+	return nr;
+}
+
+/* The frames that are there already, from the outermost on; *left: those missing. */
+static uint32_t descend(uint32_t node, const uintptr_t *pcs,
+			const uint32_t *generation, size_t *left,
+			uint32_t *chain)
+{
+	while (*left) {
+		size_t i = *left - 1;
+		uint32_t child = find_child(node, pcs[i], generation[i]);
+
 		if (child == DEPOT_NONE)
-			child = add_child(node, pcs[nr], generation[nr], limit);
-		node = child;
+			break;
+		chain[i] = node = child;
+		*left = i;
+	}
+	return node;
+}
+
+uint32_t depot_find_below(uint32_t node, const uintptr_t *pcs,
+			  const uint32_t *generation, size_t nr,
+			  uint32_t *chain)
+{
+	node = descend(node, pcs, generation, &nr, chain);
+	return nr ? DEPOT_NONE : node;
+}
+
+uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
+		    const uint32_t *generation, size_t nr, uint32_t *chain)
+{
+	size_t left = nr, depth = nr + nodes[node].depth;
+	uint32_t limit = max_nodes - (depth > DEPOT_SHORT ? max_nodes / 8 : 0);
+
+	node = descend(node, pcs, generation, &left, chain);
+	if (likely(!left))
+		return node;
+	if (depot_nr_nodes() >= limit || depth > DEPOT_MAX_DEPTH)
+		goto out_full;
+	sys_lock(&depot_lock, SYS_RANK_DEPOT);
+	node = descend(node, pcs, generation, &left, chain);
+	while (left && node != DEPOT_NONE) {
+		left--;
+		node = add_child(node, pcs[left], generation[left], limit);
+		chain[left] = node;
 	}
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
 	if (node != DEPOT_NONE)
@@ -196,6 +232,18 @@ uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 out_full:
 	count_dropped();
 	return DEPOT_NONE;
+}
+
+uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
+{
+	uint32_t chain[DEPOT_MAX_DEPTH];
+
+	return depot_grow(0, pcs, generation, nr, chain);
+}
+
+uint32_t depot_depth(uint32_t node)
+{
+	return nodes[node].depth;
 }
 
 bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr)

@@ -42,6 +42,27 @@ uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
 #define DEPOT_SHORT 4
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr);
 
+/* Deepest node. */
+#define DEPOT_MAX_DEPTH 128U
+
+/*
+ * The same for a stack whose outer frames are those of a node.  chain[i] becomes the
+ * node of the stack from pcs[i] outwards, as far as there is room.
+ */
+uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
+		    const uint32_t *generation, size_t nr, uint32_t *chain);
+
+/* The same without adding anything. */
+uint32_t depot_find_below(uint32_t node, const uintptr_t *pcs,
+			  const uint32_t *generation, size_t nr,
+			  uint32_t *chain);
+
+/* The innermost frames of a node's stack; how many there were. */
+uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max);
+
+/* Frames of a node's stack. */
+uint32_t depot_depth(uint32_t node);
+
 /* Does the node stand for exactly these addresses, whatever generation? */
 bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr);
 

@@ -38,8 +38,8 @@ struct frame_stack {
 	uint64_t epoch;
 };
 extern __thread
-	__attribute__((tls_model("initial-exec"), visibility("hidden"))) struct
-	frame_stack frame_stack;
+	__attribute__((tls_model("initial-exec"),
+		       visibility("hidden"))) struct frame_stack frame_stack;
 extern __attribute__((visibility("hidden"))) uint64_t frame_memory_epoch;
 
 bool frame_may_read_slow(uintptr_t addr);
@@ -49,8 +49,7 @@ void frame_range_reset(uintptr_t sp, uint64_t epoch);
 /* Begins a walk at the live stack pointer: [sp, here.hi) is readable. */
 FRAME_INLINE void frame_range_begin(uintptr_t sp)
 {
-	uint64_t epoch =
-		__atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
+	uint64_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
 
 	if (unlikely(sp < frame_stack.here.lo || sp >= frame_stack.here.hi ||
 		     frame_stack.epoch != epoch))
@@ -145,9 +144,9 @@ struct frame_reads {
 	uint32_t ra_mask; /* bit i: val[i] is a return address */
 	bool uses_fp;	  /* of the FP that the walk started with */
 	enum {
-		FRAME_FP_START, /* FP is still what it was at the start */
+		FRAME_FP_START,	 /* FP is still what it was at the start */
 		FRAME_FP_LOADED, /* ... is val at addr, not needed so far */
-		FRAME_FP_NOTED, /* ... the same, needed and noted */
+		FRAME_FP_NOTED,	 /* ... the same, needed and noted */
 	} fp_from;
 	uintptr_t fp_addr;
 	uintptr_t fp_val;
@@ -201,8 +200,7 @@ enum frame_next {
 #define FRAME_OFF(words) ((uintptr_t)((intptr_t)(words)*8))
 
 FRAME_INLINE enum frame_next
-frame_step(struct unwind_regs *r, struct cfi_rule rule,
-			     struct frame_reads *n)
+frame_step(struct unwind_regs *r, struct cfi_rule rule, struct frame_reads *n)
 {
 	uintptr_t k = (uintptr_t)(intptr_t)rule.cfa_off;
 	uintptr_t cfa, fp = r->fp, pc, at;
@@ -278,7 +276,7 @@ static inline bool frame_step_signal(struct unwind_regs *r)
  * information again.
  */
 static inline enum frame_next frame_step_guess(struct unwind_regs *r,
-				    struct frame_reads *n)
+					       struct frame_reads *n)
 {
 	uintptr_t fp = r->fp, next, pc;
 	struct cfi_rule rule;

@@ -32,6 +32,7 @@
 #include <sys/mman.h>
 
 #include "preload/sys/sys.h"
+#include "preload/trace/depot.h"
 #include "preload/trace/frame.h"
 
 #define WAYS	  4U
@@ -117,23 +118,13 @@ FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp)
 	return true;
 }
 
-FRAME_INLINE void collect(const struct memo_part *part, uintptr_t *pcs,
-			  size_t *nr)
-{
-	unsigned int i;
-
-	for (i = 0; i < LOAD(part->nr_words) && *nr < TRACE_MAX_FRAMES; i++)
-		if (LOAD(part->ra_mask) >> i & 1)
-			pcs[(*nr)++] = LOAD(part->val[i]);
-}
-
 /*
  * From a part whose pc and SP fit, version seq: is the stack the one it stands for,
  * up to the outermost frame or as many frames as are kept?  frames: found so far.
  */
 FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
 				uintptr_t sp, uintptr_t fp, unsigned int frames,
-				unsigned int max, uintptr_t *pcs, size_t *nr)
+				unsigned int max)
 {
 	for (;;) {
 		uint32_t outer, outer_seq;
@@ -151,8 +142,6 @@ FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
 		if (fp_off != MEMO_FP_SAME)
 			next_fp = stack_word(sp, fp_off);
 		frames += LOAD(part->nr_frames);
-		if (pcs)
-			collect(part, pcs, nr);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (unlikely(LOAD(part->seq) != seq))
 			return false;
@@ -191,8 +180,7 @@ uint32_t memo_find(const struct unwind_regs *regs)
 		if (site && !(seq & 1) && LOAD(part->pc) == key &&
 		    LOAD(part->sp) == regs->sp &&
 		    chain_matches(part, seq, regs->sp, regs->fp, 1,
-				  TRACE_MAX_FRAMES + LOAD(part->nr_self), NULL,
-				  NULL))
+				  TRACE_MAX_FRAMES + LOAD(part->nr_self)))
 			return site;
 	}
 	return 0;
@@ -206,9 +194,12 @@ static inline bool is_cut(const struct unwind_regs *r)
 	return (hash_of(r->pc, r->sp) >> 20 & 7) == 0;
 }
 
-/* What is behind r already: a chain that matches.  Its frames go to pcs. */
+/*
+ * What is behind r, after nr frames: a chain that matches, whole, and has a node that
+ * leaves room for these frames.  r's own pc is the last of them.
+ */
 static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
-		      uintptr_t *pcs, size_t *nr)
+		      size_t nr)
 {
 	uint64_t hash = hash_of(r->pc, r->sp);
 	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
@@ -218,21 +209,23 @@ static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		return false;
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
-		size_t found = *nr;
-		uint32_t seq;
+		uint32_t seq, node;
 
 		if (LOAD(sets[set].mark[way]) != mark_of(hash))
 			continue;
 		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
-		if (!(seq & 1) && LOAD(part->pc) == (r->pc ^ walk->epoch) &&
-		    LOAD(part->sp) == r->sp &&
-		    chain_matches(part, seq, r->sp, r->fp, (unsigned int)*nr,
-				  TRACE_MAX_FRAMES, pcs, &found)) {
-			walk->tail = set * WAYS + way;
-			walk->tail_seq = seq;
-			*nr = found;
-			return true;
-		}
+		node = LOAD(part->node);
+		if (!node || seq & 1 ||
+		    LOAD(part->pc) != (r->pc ^ walk->epoch) ||
+		    LOAD(part->sp) != r->sp ||
+		    nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES ||
+		    !chain_matches(part, seq, r->sp, r->fp, (unsigned int)nr,
+				   UINT32_MAX))
+			continue;
+		walk->tail = set * WAYS + way;
+		walk->tail_seq = seq;
+		walk->node = node;
+		return true;
 	}
 	return false;
 }
@@ -346,15 +339,16 @@ size_t memo_walk(const struct unwind_regs *regs, struct memo_walk *walk,
 	walk->epoch = epoch_now();
 	walk->nr_parts = 0;
 	walk->tail = MEMO_OPEN;
+	walk->node = 0;
 	frame_range_begin(r.sp);
 	if (!unwind_is_self(r.pc))
 		pcs[nr++] = r.pc;
 	while (next <= FRAME_SIGNAL && nr < TRACE_MAX_FRAMES) {
-		if (walk->nr_parts && find_tail(&r, walk, pcs, &nr)) {
-			*end = nr < TRACE_MAX_FRAMES ? UNWIND_WHOLE
-						     : UNWIND_FULL;
-			return nr;
+		if (walk->nr_parts && nr && find_tail(&r, walk, nr)) {
+			*end = UNWIND_WHOLE;
+			return nr - 1;
 		}
+		part_of(walk, walk->nr_parts)->node = (uint32_t)nr;
 		next = walk_part(&r, part_of(walk, walk->nr_parts++), pcs, &nr);
 	}
 	if (next == FRAME_OUTERMOST || next == FRAME_LOST)
@@ -403,6 +397,7 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 	unsigned int i;
 
 	STORE(to->site, 0);
+	STORE(to->node, from->node);
 	STORE(to->pc, from->pc);
 	STORE(to->sp, from->sp);
 	STORE(to->fp, from->fp);
@@ -496,7 +491,19 @@ static void keep_site(uint32_t index, uint32_t seq, uint32_t site)
 	__atomic_store_n(&part->seq, seq, __ATOMIC_RELEASE);
 }
 
-void memo_learn(struct memo_walk *walk, uint32_t site)
+/*
+ * Until here a part's node is the number of frames before it, its own pc included.
+ * What is cut at the outer end is not the whole stack: no node.
+ */
+static uint32_t node_of(const struct memo_walk *walk,
+			const struct memo_part *part, const uint32_t *chain)
+{
+	return chain && part->node && walk->tail != MEMO_OPEN
+		       ? chain[part->node - 1]
+		       : 0;
+}
+
+void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain)
 {
 	uint32_t outer = walk->tail, seq = walk->tail_seq, i = walk->nr_parts;
 	uint32_t lost = i > MEMO_MAX_PARTS ? i - MEMO_MAX_PARTS : 0;
@@ -510,6 +517,7 @@ void memo_learn(struct memo_walk *walk, uint32_t site)
 		if (part->flags & MEMO_NEVER)
 			return;
 		part->pc ^= walk->epoch;
+		part->node = node_of(walk, part, chain);
 		part->outer = outer;
 		part->outer_seq = outer < NR_PARTS ? seq : 0;
 		outer = keep_part(part, pc, &seq);

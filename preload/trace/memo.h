@@ -20,7 +20,7 @@
 #include "preload/trace/unwind.h"
 
 /* Frames kept of a stack, innermost first; the others are cut. */
-#define TRACE_MAX_FRAMES 64
+#define TRACE_MAX_FRAMES 128U
 
 /* Memory of the table, bytes; a power of two. */
 #define MEMO_BYTES (1UL << 20)
@@ -32,15 +32,20 @@ int memo_init(void);
 uint32_t memo_find(const struct unwind_regs *regs);
 
 /*
- * Walks a stack that memo_find() does not know, as far as it is new.  Fills pcs as
- * unwind_stack_quick() does.
+ * Walks a stack that memo_find() does not know, until the rest is known: that rest is
+ * walk->node, 0 when the walk came to its end.  Fills pcs as unwind_stack_quick()
+ * does, up to TRACE_MAX_FRAMES with what the node stands for.
  */
 struct memo_walk;
 size_t memo_walk(const struct unwind_regs *regs, struct memo_walk *walk,
 		 uintptr_t *pcs, enum unwind_end *end);
 
-/* Keeps what was walked: its site, not 0.  Not when the epoch of rules changed. */
-void memo_learn(struct memo_walk *walk, uint32_t site);
+/*
+ * Keeps what was walked: its site, not 0, and chain[i], the depot's node of the stack
+ * from pcs[i] outwards; NULL: the depot has no room for it.  Not when the epoch of
+ * rules changed.
+ */
+void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain);
 
 /* All entries, in a new epoch of rules that looks like an old one. */
 void memo_forget(void);
@@ -68,8 +73,8 @@ void memo_destroy(void);
  */
 struct memo_part {
 	uint32_t seq;
-	uint32_t site;	/* of the stack that begins here; 0: not known */
-	uint64_t pc;	/* ^ epoch of rules << 48 */
+	uint32_t site; /* of the stack that begins here; 0: not known */
+	uint64_t pc;   /* ^ epoch of rules << 48 */
 	uintptr_t sp;
 	uintptr_t fp;
 	uint32_t outer; /* index, or MEMO_END, MEMO_OPEN */
@@ -79,11 +84,12 @@ struct memo_part {
 	uint16_t span_words; /* from sp to behind the last word read */
 	uint8_t nr_words;
 	uint8_t nr_frames; /* return addresses among the words */
-	uint8_t nr_self;   /* leading frames that are the library's, pc included */
+	uint8_t nr_self; /* leading frames that are the library's, pc included */
 	uint8_t flags;
 	uint8_t ra_mask; /* bit i: val[i] is a return address */
 	uint8_t reserved;
 	uint16_t off[MEMO_WORDS];
+	uint32_t node; /* in the depot: of the stack that begins here */
 	uintptr_t val[MEMO_WORDS];
 };
 _Static_assert(sizeof(struct memo_part) == 128, "two cache lines");
@@ -102,6 +108,7 @@ struct memo_walk {
 	uint64_t epoch;
 	uint32_t nr_parts;
 	uint32_t tail, tail_seq; /* what lies behind the last part */
+	uint32_t node;
 	struct memo_part part[MEMO_MAX_PARTS];
 };
 

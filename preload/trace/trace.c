@@ -2,15 +2,14 @@
 /*
  * trace.c - from a new block to its call site.
  *
- * Owns:   the table of known stacks, tags, the check against the heap.
+ * Owns:   tags, the check against the heap.
  * Layer:  trace; the only part that preload/ and segment.c call.
  * Locks:  none of its own; see depot.c and site.c.
  *
  * The way of an allocation: registers of the call -> memo (memo.c) -> site.  On a
- * miss: walk -> return addresses -> hash -> known stacks, whose answer is compared
- * with the depot's chain, address by address.  Where that misses too, the module
- * table is brought up to date and the stack looked up, or added, with the
- * generation of each address's module.
+ * miss the stack is walked until the memo knows the rest, and the frames walked are
+ * looked up, or added, below that rest's node of the depot, each with the generation
+ * of its module.  Before a stack is added the module table is brought up to date.
  */
 #include "preload/trace/trace.h"
 
@@ -21,21 +20,18 @@
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
+#include "preload/trace/libunwind.h"
 #include "preload/trace/memo.h"
 #include "preload/trace/site.h"
 #include "preload/trace/unwind.h"
 
 #define SLACK_MAX ((1U << TAG_SLACK_BITS) - 1)
 
+static bool trace_up; /* the tables are there */
+
 /* ---- stacks by their return addresses ----------------------------------------------- */
 
-#define KNOWN_SET_BITS 13
-#define KNOWN_WAYS     4U
-
-/* Upper half: of the hash; lower half: site, 0 = free. */
-static uint64_t (*known)[KNOWN_WAYS];
-
-/* The epoch makes entries from before a dlclose unreachable. */
+/* The epoch tells stacks from before a dlclose apart. */
 uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr)
 {
 	uint64_t h = segment_epoch() * 0xd6e8feb86659fd93ULL + nr;
@@ -48,134 +44,194 @@ uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr)
 	return h * 0xbf58476d1ce4e5b9ULL;
 }
 
-static uint64_t *known_set(uint64_t hash)
+/*
+ * Generation of the module behind a return address, by page of code.  A word: page,
+ * lower bits of the epoch, generation + 1.
+ */
+#define GEN_SLOT_BITS  8
+#define GEN_BITS       20
+#define GEN_EPOCH_BITS 8
+
+static uint64_t gen_slot[1 << GEN_SLOT_BITS];
+
+static uint32_t generation_of(uintptr_t pc)
 {
-	return known[hash >> 8 & ((1U << KNOWN_SET_BITS) - 1)];
+	uint64_t page = (pc - 1) >> PAGE_SHIFT, key, word;
+	uint64_t *slot =
+		&gen_slot[page * 0x9e3779b97f4a7c15ULL >> (64 - GEN_SLOT_BITS)];
+	uint32_t generation;
+
+	key = page << GEN_EPOCH_BITS |
+	      (segment_epoch() & ((1U << GEN_EPOCH_BITS) - 1));
+	word = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	if (likely(word >> GEN_BITS == key))
+		return (uint32_t)(word & ((1U << GEN_BITS) - 1)) - 1;
+	generation = segment_generation(pc - 1);
+	if (generation && generation + 1 < 1U << GEN_BITS)
+		__atomic_store_n(slot, key << GEN_BITS | (generation + 1),
+				 __ATOMIC_RELAXED);
+	return generation;
 }
 
-/* 0: not there. */
-static uint32_t known_find(uint64_t hash, const uintptr_t *pcs, size_t nr)
+/* Of frames behind which a node stands for the rest; see memo_walk(). */
+struct stack {
+	uint32_t node;
+	size_t nr;
+	bool cut; /* to what there was room for */
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	uint32_t generation[TRACE_MAX_FRAMES];
+	uint32_t chain[TRACE_MAX_FRAMES]; /* depot_grow() */
+};
+
+static void fill_generations(struct stack *st)
 {
-	uint64_t *set = known_set(hash);
-	unsigned int i;
+	size_t i;
 
-	for (i = 0; i < KNOWN_WAYS; i++) {
-		uint64_t word = __atomic_load_n(&set[i], __ATOMIC_ACQUIRE);
-		uint32_t site = (uint32_t)word;
+	for (i = 0; i < st->nr; i++)
+		st->generation[i] = generation_of(st->pcs[i]);
+}
 
-		if ((word ^ hash) >> 32 == 0 && site &&
-		    depot_matches(site_node(site), pcs, nr))
-			return site;
+/* The depot or the site table is full: at least who called. */
+static __attribute__((noinline)) uint32_t short_site(struct stack *st)
+{
+	uint32_t node;
+
+	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
+	st->cut = true;
+	if (st->nr < DEPOT_SHORT)
+		st->nr += depot_frames(st->node, st->pcs + st->nr,
+				       DEPOT_SHORT - st->nr);
+	st->nr = MIN(st->nr, DEPOT_SHORT);
+	st->node = 0;
+	fill_generations(st);
+	node = depot_grow(0, st->pcs, st->generation, st->nr, st->chain);
+	return node == DEPOT_NONE ? 0 : site_of_node(node);
+}
+
+/*
+ * refresh: a stack not met so far may be one through a module just loaded, so the
+ * module table is brought up to date first.
+ */
+static uint32_t site_of_stack(struct stack *st, bool refresh)
+{
+	uint32_t node, site;
+
+	st->cut = false;
+	fill_generations(st);
+	node = depot_find_below(st->node, st->pcs, st->generation, st->nr,
+				st->chain);
+	if (node == DEPOT_NONE) {
+		if (refresh) {
+			segment_modules_check(st->pcs, st->nr);
+			fill_generations(st);
+		}
+		node = depot_grow(st->node, st->pcs, st->generation, st->nr,
+				  st->chain);
 	}
-	return 0;
-}
-
-static void known_store(uint64_t hash, uint32_t site)
-{
-	uint64_t *set = known_set(hash);
-	unsigned int i, way = hash & (KNOWN_WAYS - 1);
-
-	for (i = 0; i < KNOWN_WAYS; i++)
-		if (!(uint32_t)__atomic_load_n(&set[i], __ATOMIC_RELAXED))
-			way = i;
-	__atomic_store_n(&set[way], (hash & ~(uint64_t)UINT32_MAX) | site,
-			 __ATOMIC_RELEASE);
+	site = node == DEPOT_NONE ? 0 : site_of_node(node);
+	return likely(site) ? site : short_site(st);
 }
 
 /* ---- the running stack --------------------------------------------------------------- */
-
-/*
- * sure: the module table is up to date.  Else an address of no module may be one
- * of a module just loaded: that must not be kept.
- */
-static uint32_t add_site(const uintptr_t *pcs, size_t nr, uint64_t hash,
-			 bool sure)
-{
-	uint32_t generation[TRACE_MAX_FRAMES], node, site;
-	bool unknown = false;
-	size_t i;
-
-	for (i = 0; i < nr; i++) {
-		generation[i] = segment_generation(pcs[i] - 1);
-		unknown = unknown || !generation[i];
-	}
-	node = depot_add(pcs, generation, nr);
-	site = node == DEPOT_NONE ? 0 : site_of_node(node);
-	if (site && (sure || !unknown))
-		known_store(hash, site);
-	return site;
-}
-
-/* refresh: the module table may be brought up to date. */
-static uint32_t site_of_stack(const uintptr_t *pcs, size_t nr, bool refresh)
-{
-	uint64_t hash = trace_hash_stack(pcs, nr);
-	uint32_t site = known_find(hash, pcs, nr);
-
-	if (likely(site))
-		return site;
-	if (refresh) {
-		segment_modules_check(pcs, nr);
-		hash = trace_hash_stack(pcs, nr);
-	}
-	site = add_site(pcs, nr, hash, refresh);
-	if (site || nr <= DEPOT_SHORT)
-		return site;
-	/* the depot is full: at least who called */
-	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
-	hash = trace_hash_stack(pcs, DEPOT_SHORT);
-	site = known_find(hash, pcs, DEPOT_SHORT);
-	return site ? site : add_site(pcs, DEPOT_SHORT, hash, refresh);
-}
 
 /* The slow way: walk, find or make the site, remember it. */
 static __attribute__((noinline)) uint32_t
 site_by_walk(const struct unwind_regs *regs)
 {
-	uintptr_t pcs[TRACE_MAX_FRAMES];
 	struct memo_walk walk;
 	enum unwind_end end;
+	struct stack st;
 	uint32_t site;
-	size_t nr;
 	bool odd;
 
-	nr = memo_walk(regs, &walk, pcs, &end);
+	st.nr = memo_walk(regs, &walk, st.pcs, &end);
+	st.node = walk.node;
 	odd = end == UNWIND_ODD;
 	mm_count(BS_VMSTAT_UNWINDS, 1);
 	if (unlikely(odd))
-		nr = unwind_odd(pcs, nr, TRACE_MAX_FRAMES, &end);
-	if (unlikely(nr == 0)) {
+		st.nr = unwind_odd(st.pcs, st.nr, TRACE_MAX_FRAMES, &end);
+	if (unlikely(st.nr == 0 && !st.node)) {
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		return 0;
 	}
-	site = site_of_stack(pcs, nr, true);
+	site = site_of_stack(&st, true);
 	if (unlikely(end == UNWIND_ODD))
 		site_mark(site, BS_SITE_LIBC);
 	else if (site && !odd)
-		memo_learn(&walk, site);
+		memo_learn(&walk, site, st.cut ? NULL : st.chain);
 	return site;
+}
+
+/* ---- trace_check= --------------------------------------------------------------------- */
+
+/* Both reached the outermost frame, and yet by other frames. */
+static bool libunwind_differs(const uintptr_t *pcs, size_t nr)
+{
+	uintptr_t other[TRACE_MAX_FRAMES + 16], *from = other;
+	int saved_errno = errno; /* it calls mincore() and friends */
+	enum unwind_end end;
+	size_t nr_other;
+
+	nr_other = libunwind_stack(other, ARRAY_SIZE(other), &end);
+	errno = saved_errno;
+	while (nr_other && unwind_is_self(*from)) {
+		from++;
+		nr_other--;
+	}
+	return end == UNWIND_WHOLE &&
+	       (nr != nr_other || memcmp(pcs, from, nr * sizeof(*pcs)) != 0);
+}
+
+/* The memo took the running stack for that of a site: is it? */
+static __attribute__((noinline)) void check_site(const struct unwind_regs *regs,
+						 uint32_t site)
+{
+	struct stack st = { .node = 0 };
+	enum unwind_end end;
+
+	st.nr = unwind_from(regs, st.pcs, TRACE_MAX_FRAMES, &end);
+	mm_count(BS_VMSTAT_TRACE_CHECKS, 1);
+	if (end == UNWIND_WHOLE && libunwind_loaded() &&
+	    libunwind_differs(st.pcs, st.nr))
+		mm_count(BS_VMSTAT_TRACE_DIFFERENCES, 1);
+	else if (site_of_stack(&st, false) != site)
+		mm_count(BS_VMSTAT_TRACE_DIFFERENCES, 1);
+}
+
+static inline bool check_is_due(void)
+{
+	static uint32_t turn;
+	uint32_t n = bs_options.trace_check, now;
+
+	if (likely(!n))
+		return false;
+	now = __atomic_add_fetch(&turn, 1, __ATOMIC_RELAXED);
+	return now % n == 0;
 }
 
 static inline uint32_t running_site(const struct unwind_regs *regs)
 {
 	uint32_t site;
 
-	if (unlikely(bs_tls.no_trace) || unlikely(!known))
+	if (unlikely(bs_tls.no_trace) || unlikely(!trace_up))
 		return 0;
 	site = memo_find(regs);
-	return likely(site) ? site : site_by_walk(regs);
+	if (unlikely(!site))
+		return site_by_walk(regs);
+	if (unlikely(check_is_due()))
+		check_site(regs, site);
+	return site;
 }
 
 uint32_t trace_current_site(void)
 {
-	uintptr_t pcs[TRACE_MAX_FRAMES];
+	struct stack st = { .node = 0 };
 	enum unwind_end end;
-	size_t nr;
 
-	if (bs_tls.no_trace || !known)
+	if (bs_tls.no_trace || !trace_up)
 		return 0;
-	nr = unwind_stack_quick(pcs, TRACE_MAX_FRAMES, &end);
-	return nr ? site_of_stack(pcs, nr, false) : 0;
+	st.nr = unwind_stack_quick(st.pcs, TRACE_MAX_FRAMES, &end);
+	return st.nr ? site_of_stack(&st, false) : 0;
 }
 
 /* ---- tags -------------------------------------------------------------------------------- */
@@ -244,7 +300,7 @@ void trace_atomic_alloc(struct mm_block *b, size_t requested)
 {
 	uint64_t tag;
 
-	if (!b->tag || !known)
+	if (!b->tag || !trace_up)
 		return;
 	tag = begin(0, BS_SITE_OBJECT, b->usable,
 		    slack_of(b->usable, requested));
@@ -325,16 +381,15 @@ void trace_init(void)
 		sys_say("no memory for call sites: trace=off");
 		return;
 	}
-	known = sys_reserve(sizeof(*known) << KNOWN_SET_BITS);
+	trace_up = true;
+	bs_unwinder_wanted = bs_options.trace_check != 0;
 	depot_publish_chain(0, true);
 	site_publish_unknown();
 }
 
 void trace_destroy(void)
 {
-	if (known)
-		sys_munmap(known, sizeof(*known) << KNOWN_SET_BITS);
-	known = NULL;
+	trace_up = false;
 	memo_destroy();
 	depot_destroy();
 	site_destroy();
@@ -366,7 +421,7 @@ static void count_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 
 void trace_republish(void)
 {
-	if (!known)
+	if (!trace_up)
 		return;
 	if (depot_new_segment() || site_new_segment())
 		return; /* nothing is counted */
@@ -413,7 +468,7 @@ int trace_verify(char *why, size_t len)
 	struct live *live;
 	int ret;
 
-	if (!known || !segment_self()->header)
+	if (!trace_up || !segment_self()->header)
 		return 0;
 	live = sys_reserve(bytes);
 	if (!live)

@@ -32,8 +32,8 @@
 /* Asked for beyond what is needed: a walk goes on upwards. */
 #define RANGE_AHEAD_BYTES (8 * PAGE_SIZE)
 
-__thread __attribute__((tls_model("initial-exec"))) struct frame_stack
-	frame_stack;
+__thread __attribute__((
+	tls_model("initial-exec"))) struct frame_stack frame_stack;
 uint64_t frame_memory_epoch = 1;
 
 void unwind_memory_gone(void)
@@ -102,7 +102,8 @@ __attribute__((noinline)) void frame_range_reset(uintptr_t sp, uint64_t epoch)
 		r->lo = page; /* deeper than ever before */
 		return;
 	}
-	frame_stack.other = frame_stack.epoch == epoch ? *r : (struct frame_range){ 0, 0 };
+	frame_stack.other =
+		frame_stack.epoch == epoch ? *r : (struct frame_range){ 0, 0 };
 	frame_stack.epoch = epoch;
 	*r = (struct frame_range){ page, page + PAGE_SIZE };
 }
@@ -206,8 +207,10 @@ static enum unwind_end end_of(enum frame_next next)
 	}
 }
 
+/* outside: frames of the library, left out in front, are behind us. */
 static inline __attribute__((always_inline)) size_t
-walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, enum unwind_end *end)
+walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, bool outside,
+     enum unwind_end *end)
 {
 	size_t nr = 0;
 
@@ -219,7 +222,7 @@ walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, enum unwind_end *end)
 			*end = end_of(next);
 			return nr;
 		}
-		if (nr == 0 && unwind_is_self(r->pc))
+		if (nr == 0 && !outside && unwind_is_self(r->pc))
 			continue;
 		if (nr == max) {
 			*end = UNWIND_FULL;
@@ -227,6 +230,17 @@ walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, enum unwind_end *end)
 		}
 		pcs[nr++] = r->pc + r->exact;
 	}
+}
+
+size_t unwind_from(const struct unwind_regs *regs, uintptr_t *pcs, size_t max,
+		   enum unwind_end *end)
+{
+	struct unwind_regs r = *regs;
+	size_t nr = 0;
+
+	if (!unwind_is_self(r.pc))
+		pcs[nr++] = r.pc;
+	return nr + walk(&r, pcs + nr, max - nr, nr, end);
 }
 
 size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end)
@@ -237,7 +251,7 @@ size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end)
 	if (unlikely(!frame_rules))
 		return 0;
 	REGS_HERE(&r);
-	return walk(&r, pcs, max, end);
+	return walk(&r, pcs, max, false, end);
 }
 
 size_t unwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end)

@@ -58,6 +58,10 @@ int unwind_init(void);
  */
 size_t unwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end);
 
+/* The same from a frame on, with the first unwinder alone. */
+size_t unwind_from(const struct unwind_regs *regs, uintptr_t *pcs, size_t max,
+		   enum unwind_end *end);
+
 /* The same with the first unwinder alone. Any context, any lock held. */
 size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end);
 
