@@ -157,6 +157,7 @@ typedef uint32_t gfp_t;
 #define __GFP_LENT	  0x800U /* frames are not used as memory: do not map */
 #define __GFP_NORETRY	  0x1000U /* do not grow a zone */
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
+#define __GFP_NOGROW	  0x4000U /* NULL where a fixed zone would grow; no report */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
 #define __GFP_ZONE_MASK	  0xf0000U
 
