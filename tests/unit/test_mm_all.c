@@ -100,15 +100,6 @@ static uint64_t rnd(struct actor *a)
 	return model_random(&a->model);
 }
 
-static void tag_off(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	if (b.tag)
-		__atomic_store_n(b.tag, 0, __ATOMIC_RELAXED);
-}
-
 /* First and last word of each page. */
 static void stamp(unsigned char *p, size_t size, uint64_t value)
 {
@@ -567,7 +558,6 @@ static void step_reserve(struct actor *a)
 
 	if (p) {
 		check_stamp(p, a->reserve[i].size, (uint64_t)p);
-		tag_off(p);
 		assert_true(mm_atomic_free(p));
 		a->reserve[i].p = NULL;
 	} else {
@@ -634,7 +624,6 @@ static void put_everything(struct actor *a)
 		if (a->zoned[i].p)
 			release(a->zoned[i].p);
 		if (a->reserve[i].p) {
-			tag_off(a->reserve[i].p);
 			mm_atomic_free(a->reserve[i].p);
 			mm_atomic_work(release);
 		}
