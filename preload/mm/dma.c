@@ -107,22 +107,25 @@ static void count_alloc(unsigned int device, const struct page *page,
 	sys_unlock(&mm.device_lock, SYS_RANK_DEVICE);
 }
 
-static void count_failed(unsigned int device, unsigned int order, gfp_t gfp,
-			 size_t size)
+static void count_failed(unsigned int device)
 {
-	struct bs_abi_device *dev = &mm.device[device];
-
 	sys_lock(&mm.device_lock, SYS_RANK_DEVICE);
-	dev->failed++;
+	mm.device[device].failed++;
 	device_publish(device);
 	sys_unlock(&mm.device_lock, SYS_RANK_DEVICE);
+}
+
+static void report_failed(unsigned int device, unsigned int order, gfp_t gfp,
+			  size_t size)
+{
 	if (!(gfp & __GFP_NOWARN))
-		mm_event_make(&(struct mm_event){ .type = BS_EVENT_DMA_FAILED,
-						  .zone_nr = (int)gfp_zone(gfp),
-						  .order = order,
-						  .gfp = gfp,
-						  .bytes = size,
-						  .name = dev->name });
+		mm_event_make(
+			&(struct mm_event){ .type = BS_EVENT_DMA_FAILED,
+					    .zone_nr = (int)gfp_zone(gfp),
+					    .order = order,
+					    .gfp = gfp,
+					    .bytes = size,
+					    .name = mm.device[device].name });
 }
 
 void dma_freed(const struct page *page)
@@ -162,13 +165,17 @@ void *dma_alloc(unsigned int device, size_t size, gfp_t gfp)
 		gfp |= GFP_DMA;
 	while (order < MAX_ORDER && 1UL << order < nr_pages)
 		order++;
-	/* One report, ours; where a fixed zone will grow, that it was full. */
 	if (size && size <= LARGE_MAX)
-		page = alloc_pages(gfp | (mm.config.oom_fail ? __GFP_NOWARN
-							     : 0),
-				   order, BS_USE_DMA);
+		page = alloc_pages(gfp | __GFP_NOGROW, order, BS_USE_DMA);
 	if (!page) {
-		count_failed(device, order, gfp, size);
+		/* One report, ours; then a fixed zone may grow. */
+		report_failed(device, order, gfp, size);
+		if (size && size <= LARGE_MAX && !mm.config.oom_fail)
+			page = alloc_pages(gfp | __GFP_NOWARN, order,
+					   BS_USE_DMA);
+	}
+	if (!page) {
+		count_failed(device);
 		return NULL;
 	}
 	zero = page->flags & PG_ZERO;

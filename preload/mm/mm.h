@@ -157,6 +157,7 @@ typedef uint32_t gfp_t;
 #define __GFP_LENT	  0x800U /* frames are not used as memory: do not map */
 #define __GFP_NORETRY	  0x1000U /* do not grow a zone */
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
+#define __GFP_NOGROW	  0x4000U /* NULL where a fixed zone would grow; no report */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
 #define __GFP_ZONE_MASK	  0xf0000U
 
@@ -532,8 +533,8 @@ struct mm_client {
  */
 #define ATOMIC_CLASSES	   4 /* 64, 256, 1024, 4096 bytes */
 #define ATOMIC_OBJECTS	   32
-#define ATOMIC_MAPS	   64 /* larger: a mapping each */
-#define ATOMIC_FREES	   256
+#define ATOMIC_MAPS	   1024 /* larger, or none left: a mapping each */
+#define ATOMIC_FREES	   1024
 #define MM_AREA_SLOTS	   65536U
 #define MM_AREA_SLOT_WORDS (1024 + 16 + 1)
 struct mm_atomic {
@@ -543,6 +544,8 @@ struct mm_atomic {
 		size_t len;
 	} map[ATOMIC_MAPS];
 	void *deferred[ATOMIC_FREES];
+	/* Slots beyond were never used: nobody has to look there. */
+	uint32_t maps_end, deferred_end;
 	uint32_t work; /* not 0: mm_atomic_work() has something to do */
 };
 

@@ -163,7 +163,8 @@ static uint64_t zonelist_take(unsigned int class_nr, unsigned int order,
 			zone_unlock(zone);
 			if (nr != (int)class_nr && !(gfp & __GFP_NOWARN))
 				mm_event(BS_EVENT_ZONE_FALLBACK, (int)class_nr,
-					 order, gfp, 0, PAGE_SIZE << order);
+					 order, gfp & ~__GFP_NOGROW, 0,
+					 PAGE_SIZE << order);
 			return pfn;
 		}
 		zone_unlock(zone);
@@ -213,7 +214,9 @@ static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 	}
 	if (pfn != BITSET_NONE)
 		return pfn;
-	if (!(gfp & __GFP_NOWARN))
+	if (gfp & __GFP_NOGROW && !mm.config.oom_fail)
+		return BITSET_NONE; /* asked again, to grow: counted then */
+	if (!(gfp & (__GFP_NOWARN | __GFP_NOGROW)))
 		mm_event(BS_EVENT_ALLOC_FAILED, (int)class_nr, order, gfp, 0,
 			 PAGE_SIZE << order);
 	sys_lock(&zone->lock, SYS_RANK_ZONE);

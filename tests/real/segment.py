@@ -12,6 +12,7 @@ import struct
 import time
 
 MAGIC = 0x45504F4353594442
+VERSION = 3  # whose zones and caches this reader knows
 USES = ("slab", "large", "vmalloc", "mmap", "pcp", "table", "dma")
 ORDERS, TYPES = 11, 5
 CONTROL, ZONES, CACHES, AREAS, NODES, SITES, MODULES = range(7)
@@ -31,8 +32,9 @@ class Segment:
         with open(path, "rb") as f:
             self.map = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
         magic, version, compat = struct.unpack_from("<QII", self.map, 0)
-        if magic != MAGIC or compat > 2:
-            raise ValueError("%s: no segment of version 2" % path)
+        if magic != MAGIC or compat > VERSION:
+            raise ValueError("%s: not a segment for readers of version %d" % (
+                path, VERSION))
         self.pid, = struct.unpack_from("<i", self.map, 40)
         self.comm = text(self.map[256:272])
 

@@ -32,7 +32,7 @@ uint64_t model_random(struct model *m);
 /* One random call: allocate, free or resize; checks content and size. */
 void model_step(struct model *m);
 void model_free_all(struct model *m);
-/* mm_free() of a live block; fails the test when it is none. */
+/* Ends a live block, its tag first; fails the test when it is none. */
 void release(void *p);
 /* Fails the test with the walker's words unless mm_verify() holds. */
 void assert_mm_holds(void);

@@ -213,6 +213,36 @@ static void dma_alloc_coherent_zone_full_is_reported(void **state)
 	assert_mm_holds();
 }
 
+static void
+dma_alloc_coherent_zone_that_grows_is_reported_as_the_devices(void **state)
+{
+	const struct bs_abi_event *ev;
+	unsigned int dev, nr;
+	dma_addr_t handle;
+
+	(void)state;
+	start(false, 2);
+	mm.config.oom_fail = false;
+	dev = dma_device("video0");
+	/* The zone is full once it has more than it began with. */
+	for (nr = 0; mm.zone[0].stat.managed_pages <= mm.zone[0].initial_pages;
+	     nr++)
+		assert_non_null(dma_alloc_coherent(dev, FRAME_BYTES, &handle,
+						   GFP_KERNEL));
+	assert_true(nr >= 3);
+	assert_int_equal(pub_nr_events(), 1);
+	ev = pub_event();
+	assert_int_equal(ev->type, BS_EVENT_DMA_FAILED);
+	assert_string_equal(ev->name, "video0");
+	assert_int_equal(ev->bytes, FRAME_BYTES);
+	assert_int_equal(ev->zone, 0);
+	/* As it was before it grew. */
+	assert_int_equal(ev->zones[0].managed_pages, mm.zone[0].initial_pages);
+	assert_int_equal(device(dev)->failed, 0);
+	assert_int_equal(mm.zone[0].stat.nr_failed, 1);
+	assert_mm_holds();
+}
+
 static void dma_alloc_coherent_failures_are_limited(void **state)
 {
 	unsigned int dev, i;
@@ -448,6 +478,7 @@ int main(void)
 		TEST(dma_alloc_coherent_used_memory_comes_zeroed),
 		TEST(dma_alloc_gfp_names_another_zone),
 		TEST(dma_alloc_coherent_zone_full_is_reported),
+		TEST(dma_alloc_coherent_zone_that_grows_is_reported_as_the_devices),
 		TEST(dma_alloc_coherent_failures_are_limited),
 		TEST(dma_alloc_coherent_impossible_sizes_return_null),
 		TEST(dma_free_coherent_other_block_is_refused),

@@ -991,6 +991,37 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 	assert_int_equal(mm.vmstat[BS_VMSTAT_ATOMIC_FAILED], 0);
 }
 
+/* Nobody refills meanwhile, as when all wait for one that is long inside. */
+static void mm_atomic_reserve_outlasts_a_stall(void **state)
+{
+	static char *p[1000];
+	unsigned int round, i;
+
+	(void)state;
+	start(NULL);
+	mm_atomic_work(free_deferred);
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < 1000; i++) {
+			p[i] = mm_atomic_alloc(i % 2 ? 100 : 5000, 16, true);
+			assert_non_null(p[i]);
+			p[i][99] = 1;
+		}
+		for (i = 0; i < 1000; i++) {
+			struct mm_block b;
+
+			assert_int_equal(mm_lookup(p[i], &b), 0);
+			if (b.tag)
+				*b.tag = 0;
+			assert_true(mm_atomic_free(p[i]));
+		}
+		mm_atomic_work(free_deferred);
+		assert_mm_holds();
+	}
+	assert_int_equal(mm.vmstat[BS_VMSTAT_ATOMIC_FAILED], 0);
+	assert_int_equal(mm.vmstat[BS_VMSTAT_LOST_FREES], 0);
+	assert_int_equal(mm.vmstat[BS_VMSTAT_DEFERRED_FREES], 2000);
+}
+
 #define TEST(fn) cmocka_unit_test_teardown(fn, stop)
 
 int main(void)
@@ -1035,6 +1066,7 @@ int main(void)
 		TEST(mm_fork_child_allocates_and_holds),
 		TEST(mm_raw_child_gives_up_what_was_locked),
 		TEST(mm_atomic_reserve_serves_and_is_refilled),
+		TEST(mm_atomic_reserve_outlasts_a_stall),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

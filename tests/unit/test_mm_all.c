@@ -20,12 +20,14 @@
 
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_debug.h"
 #include "tests/unit/mm_model.h"
 
 #define THREADS	   4
 #define BATCH	   2500 /* calls of a thread between two proofs */
 #define SLOTS	   64
 #define CACHES	   4
+#define MAX_KINDS  16
 #define CARVEOUT   "v4l2"
 #define MAX_ORDERS 7 /* blocks of up to 256 KiB, so that zones last */
 
@@ -40,8 +42,14 @@ struct held_pages {
 struct held_dma {
 	unsigned char *p;
 	size_t size;
-	dma_addr_t handle;
+	dma_addr_t handle; /* 0: of dma_alloc(), which tells none */
 	unsigned int device;
+};
+
+struct held_carved {
+	unsigned char *p, *view; /* of carveout_alloc(), of ioremap() */
+	size_t size;
+	uint64_t phys;
 };
 
 struct held_area {
@@ -69,13 +77,14 @@ struct actor {
 	struct held_area area[SLOTS];
 	struct held_map map[SLOTS];
 	struct held_object object[SLOTS];
+	struct held_carved carved[SLOTS];
 	struct {
 		unsigned char *p;
 		size_t size;
-	} carved[SLOTS], reserve[SLOTS];
+	} reserve[SLOTS], zoned[SLOTS];
 	struct kmem_cache *own; /* made and destroyed by this thread */
 	unsigned int nr;
-	uint64_t calls[12];
+	uint64_t calls[MAX_KINDS], model_calls, trims;
 	uint64_t failed;
 };
 
@@ -89,15 +98,6 @@ static unsigned int nr_batches;
 static uint64_t rnd(struct actor *a)
 {
 	return model_random(&a->model);
-}
-
-static void tag_off(void *p)
-{
-	struct mm_block b;
-
-	assert_int_equal(mm_lookup(p, &b), 0);
-	if (b.tag)
-		__atomic_store_n(b.tag, 0, __ATOMIC_RELAXED);
 }
 
 /* First and last word of each page. */
@@ -205,6 +205,11 @@ static void step_exact(struct actor *a)
 static void put_dma(struct held_dma *h)
 {
 	check_stamp(h->p, h->size, h->handle);
+	if (!h->handle) {
+		release(h->p);
+		h->p = NULL;
+		return;
+	}
 	/* Another device, size or handle than it was given: refused. */
 	assert_int_equal(dma_free_coherent(h->device, h->size + PAGE_SIZE, h->p,
 					   h->handle),
@@ -224,37 +229,102 @@ static void step_dma(struct actor *a)
 	}
 	h->device = devices[rnd(a) % 2];
 	h->size = rnd(a) % (300UL << 10) + 1;
-	h->p = dma_alloc_coherent(h->device, h->size, &h->handle, __GFP_NOWARN);
+	h->handle = 0;
+	if (rnd(a) % 4 == 0)
+		h->p = dma_alloc(h->device, h->size, __GFP_NOWARN);
+	else
+		h->p = dma_alloc_coherent(h->device, h->size, &h->handle,
+					  __GFP_NOWARN);
 	if (!h->p) {
 		a->failed++;
 		return;
 	}
-	assert_int_equal(h->handle, virt_to_pfn(h->p) << PAGE_SHIFT);
-	check_zero(h->p, h->size);
+	if (h->handle) {
+		assert_int_equal(h->handle, virt_to_pfn(h->p) << PAGE_SHIFT);
+		check_zero(h->p, h->size);
+	}
 	stamp(h->p, h->size, h->handle);
+}
+
+static void put_view(struct held_carved *h)
+{
+	if (!h->view)
+		return;
+	check_stamp(h->view, h->size, (uint64_t)h->p);
+	assert_int_equal(iounmap(h->view), 0);
+	h->view = NULL;
+}
+
+static void put_carved(struct held_carved *h)
+{
+	put_view(h);
+	check_stamp(h->p, h->size, (uint64_t)h->p);
+	assert_int_equal(carveout_free(CARVEOUT, h->p), 0);
+	h->p = NULL;
 }
 
 static void step_carveout(struct actor *a)
 {
-	unsigned int i = (unsigned int)(rnd(a) % SLOTS);
-	unsigned char *p = a->carved[i].p;
-	uint64_t phys;
+	struct held_carved *h = &a->carved[rnd(a) % SLOTS];
 
-	if (p) {
-		check_stamp(p, a->carved[i].size, (uint64_t)p);
-		assert_int_equal(carveout_free(CARVEOUT, p), 0);
-		a->carved[i].p = NULL;
+	if (h->p) {
+		put_carved(h);
 		return;
 	}
-	a->carved[i].size = rnd(a) % (100UL << 10) + 1;
-	p = carveout_alloc(CARVEOUT, a->carved[i].size, &phys, __GFP_NOWARN);
-	if (!p) {
+	h->size = rnd(a) % (100UL << 10) + 1;
+	h->p = carveout_alloc(CARVEOUT, h->size, &h->phys, __GFP_NOWARN);
+	if (!h->p) {
 		a->failed++;
 		return;
 	}
-	assert_int_equal(phys & (PAGE_SIZE - 1), 0);
-	stamp(p, a->carved[i].size, (uint64_t)p);
-	a->carved[i].p = p;
+	assert_int_equal(h->phys & (PAGE_SIZE - 1), 0);
+	stamp(h->p, h->size, (uint64_t)h->p);
+}
+
+/*
+ * In the middle of a mapping of the program's: the pages before and behind stay,
+ * what is written through one view is seen in the other.
+ */
+static void remap(struct held_carved *h)
+{
+	size_t bytes = ALIGN_UP(h->size, PAGE_SIZE),
+	       all = bytes + 2 * PAGE_SIZE;
+	long ret = mm_mmap(NULL, all, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 0);
+	unsigned char *user = (unsigned char *)ret;
+
+	assert_false(sys_is_err(ret));
+	user[0] = user[all - 1] = 0x77;
+	assert_int_equal(remap_pfn_range(user + PAGE_SIZE,
+					 h->phys >> PAGE_SHIFT, h->size, 0),
+			 0);
+	check_stamp(user + PAGE_SIZE, h->size, (uint64_t)h->p);
+	user[PAGE_SIZE + h->size - 1] ^= 0xff;
+	h->p[h->size - 1] ^= 0xff;
+	check_stamp(user + PAGE_SIZE, h->size, (uint64_t)h->p);
+	assert_int_equal(user[0], 0x77);
+	assert_int_equal(user[all - 1], 0x77);
+	assert_int_equal(mm_munmap(user, all), 0);
+}
+
+static void step_view(struct actor *a)
+{
+	struct held_carved *h = &a->carved[rnd(a) % SLOTS];
+	uint64_t phys, bytes;
+
+	if (!h->p) {
+		/* A view of more than there is. */
+		assert_int_equal(carveout_find(CARVEOUT, &phys, &bytes), 0);
+		assert_null(
+			ioremap(phys + bytes - PAGE_SIZE, PAGE_SIZE + 1, 0));
+	} else if (rnd(a) % 2) {
+		remap(h);
+	} else if (h->view) {
+		put_view(h);
+	} else {
+		h->view = ioremap(h->phys, h->size, 0);
+		assert_non_null(h->view);
+	}
 }
 
 /* ---- areas --------------------------------------------------------------------------- */
@@ -375,6 +445,20 @@ static void step_map(struct actor *a)
 		h->p[h->size - 1] = 1;
 }
 
+/* Mappings that somebody else made: SysV shared memory, libc's own. */
+static void step_record(struct actor *a)
+{
+	size_t size = (rnd(a) % 40 + 1) * PAGE_SIZE;
+	long ret = sys_mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS,
+			    -1, 0);
+
+	assert_false(sys_is_err(ret));
+	mm_record((void *)ret, size, PROT_READ, BS_AREA_MAP | BS_AREA_SHARED,
+		  rnd(a) % 2 ? "/SYSV00000000" : NULL, 0);
+	mm_forget((void *)ret);
+	sys_munmap((void *)ret, size);
+}
+
 /* ---- caches ------------------------------------------------------------------------------- */
 
 #define CONSTRUCTED 0x600dc0de600dc0deULL
@@ -442,6 +526,29 @@ static void step_own_cache(struct actor *a)
 	a->own = NULL;
 }
 
+/* Caches of the lowest zone, as a route asks for them. */
+static void step_zoned(struct actor *a)
+{
+	unsigned int i = (unsigned int)(rnd(a) % SLOTS);
+	unsigned char *p = a->zoned[i].p;
+
+	if (p) {
+		check_stamp(p, a->zoned[i].size, (uint64_t)p);
+		release(p);
+		a->zoned[i].p = NULL;
+		return;
+	}
+	a->zoned[i].size = rnd(a) % (rnd(a) % 8 ? 600 : KMALLOC_MAX) + 1;
+	p = mm_alloc(a->zoned[i].size, 1, __GFP_ZONE(0) | __GFP_NOWARN);
+	if (!p) {
+		a->failed++;
+		return;
+	}
+	assert_ptr_equal(page_zone(virt_to_pfn(p)), &mm.zone[0]);
+	stamp(p, a->zoned[i].size, (uint64_t)p);
+	a->zoned[i].p = p;
+}
+
 /* ---- the handlers' reserve, the rest ------------------------------------------------------- */
 
 static void step_reserve(struct actor *a)
@@ -451,7 +558,6 @@ static void step_reserve(struct actor *a)
 
 	if (p) {
 		check_stamp(p, a->reserve[i].size, (uint64_t)p);
-		tag_off(p);
 		assert_true(mm_atomic_free(p));
 		a->reserve[i].p = NULL;
 	} else {
@@ -467,11 +573,19 @@ static void step_reserve(struct actor *a)
 		mm_atomic_work(release);
 }
 
-static void (*const steps[])(struct actor *a) = {
-	step_pages, step_exact,	 step_dma,	 step_carveout, step_area,
-	step_map,   step_object, step_own_cache, step_reserve,
+static const struct {
+	const char *name;
+	void (*fn)(struct actor *a);
+} steps[] = {
+	{ "pages", step_pages },   { "exact", step_exact },
+	{ "dma", step_dma },	   { "carve-out", step_carveout },
+	{ "view", step_view },	   { "area", step_area },
+	{ "map", step_map },	   { "record", step_record },
+	{ "object", step_object }, { "cache", step_own_cache },
+	{ "zoned", step_zoned },   { "reserve", step_reserve },
 };
-static_assert(ARRAY_SIZE(steps) < 11, "actor.calls has a place for each");
+static_assert(ARRAY_SIZE(steps) <= MAX_KINDS,
+	      "actor.calls has a place for each");
 
 static void step(struct actor *a)
 {
@@ -479,13 +593,13 @@ static void step(struct actor *a)
 
 	if (r < 16) {
 		model_step(&a->model);
-		a->calls[10]++;
+		a->model_calls++;
 	} else if (rnd(a) % 2000 == 0) {
 		mm_trim();
-		a->calls[11]++;
+		a->trims++;
 	} else {
 		r = rnd(a) % ARRAY_SIZE(steps);
-		steps[r](a);
+		steps[r].fn(a);
 		a->calls[r]++;
 	}
 }
@@ -506,10 +620,10 @@ static void put_everything(struct actor *a)
 		if (a->object[i].objp)
 			put_object(&a->object[i]);
 		if (a->carved[i].p)
-			assert_int_equal(
-				carveout_free(CARVEOUT, a->carved[i].p), 0);
+			put_carved(&a->carved[i]);
+		if (a->zoned[i].p)
+			release(a->zoned[i].p);
 		if (a->reserve[i].p) {
-			tag_off(a->reserve[i].p);
 			mm_atomic_free(a->reserve[i].p);
 			mm_atomic_work(release);
 		}
@@ -553,7 +667,7 @@ static uint64_t size_to_pages(size_t size)
 
 static void compare_with_models(void)
 {
-	uint64_t dma = 0, mapped = 0, overcommit = 0;
+	uint64_t dma = 0, mapped = 0, overcommit = 0, carved = 0;
 	unsigned int t, i;
 
 	for (t = 0; t < THREADS; t++) {
@@ -562,6 +676,9 @@ static void compare_with_models(void)
 
 			if (actors[t].dma[i].p)
 				dma += size_to_pages(actors[t].dma[i].size);
+			if (actors[t].carved[i].p)
+				carved +=
+					size_to_pages(actors[t].carved[i].size);
 			if (m->p && m->writable)
 				mapped += m->size >> PAGE_SHIFT;
 		}
@@ -569,6 +686,7 @@ static void compare_with_models(void)
 	for (i = 0; i < mm.nr_zones; i++)
 		overcommit += mm.zone[i].stat.overcommit_pages;
 	assert_int_equal(used_everywhere(BS_USE_DMA), dma);
+	assert_int_equal(mm.carveout[0].used_pages, carved);
 	/* A protected mapping that was charged once may stay so. */
 	assert_true(used_everywhere(BS_USE_MMAP) + overcommit >= mapped);
 }
@@ -591,6 +709,12 @@ static void start(bool fixed)
 	memcpy(c.carveout[0].name, CARVEOUT, sizeof(CARVEOUT));
 	c.carveout[0].bytes = 8UL << 20;
 	c.nr_carveouts = 1;
+	if (fixed) {
+		c.slab_debug = BS_DEBUG_CHECKS | BS_DEBUG_RED_ZONE |
+			       BS_DEBUG_POISON | BS_DEBUG_USER;
+		strcpy(c.slab_debug_names, "kmalloc-96,dma-kmalloc-512,"
+					   "shared-1500,actor-*");
+	}
 	assert_int_equal(mm_init(&c, NULL), 0);
 	for (i = 0; i < CACHES; i++) {
 		char name[32];
@@ -622,25 +746,29 @@ static void finish(void)
 	assert_int_equal(used_everywhere(BS_USE_VMALLOC), 0);
 	assert_int_equal(used_everywhere(BS_USE_MMAP), 0);
 	assert_int_equal(used_everywhere(BS_USE_PCP), 0);
+	assert_int_equal(mm.carveout[0].used_pages, 0);
+	assert_int_equal(slab_debug_check_all(), 0);
 	assert_mm_holds();
 	mm_destroy();
 }
 
 static void say_calls(void)
 {
-	uint64_t sum[12] = { 0 }, failed = 0;
+	uint64_t calls = 0, trims = 0, failed = 0;
 	unsigned int t, i;
 
 	for (t = 0; t < THREADS; t++) {
+		calls += actors[t].model_calls;
+		trims += actors[t].trims;
 		failed += actors[t].failed;
-		for (i = 0; i < 12; i++)
-			sum[i] += actors[t].calls[i];
 	}
-	printf("malloc %lu, pages %lu, exact %lu, dma %lu, carve-out %lu, "
-	       "area %lu, map %lu, object %lu, cache %lu, reserve %lu, trim %lu; "
-	       "%lu found no memory\n",
-	       sum[10], sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6],
-	       sum[7], sum[8], sum[11], failed);
+	printf("malloc %lu, trim %lu", calls, trims);
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		for (calls = t = 0; t < THREADS; t++)
+			calls += actors[t].calls[i];
+		printf(", %s %lu", steps[i].name, calls);
+	}
+	printf("; %lu found no memory\n", failed);
 }
 
 static void run_all(bool fixed)

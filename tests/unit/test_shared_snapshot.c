@@ -265,7 +265,11 @@ static void read_lying_section_is_refused(void **state)
 		expect_refused(m, why);                                        \
 	} while (0)
 		REFUSED(elem_bytes = 0, "records of 0 bytes");
-		REFUSED(elem_bytes -= 8, "records of");
+		/* Version 2 had shorter sites, which are still read. */
+		REFUSED(elem_bytes -= record_sections[i] == BS_SEC_SITES
+					      ? sizeof(struct bs_abi_site) - 240
+					      : 8,
+			"records of");
 		REFUSED(elem_bytes += 4, "records of");
 		REFUSED(elem_bytes = UINT32_MAX, "records of");
 		REFUSED(elem_bytes = 1 << 16, "records of");
