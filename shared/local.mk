@@ -34,4 +34,10 @@ libshared_la_SOURCES = \
 	shared/wire.c \
 	shared/wire.h
 libshared_la_CFLAGS = $(AM_CFLAGS) $(LIBDW_CFLAGS)
-libshared_la_LIBADD = $(LIBDW_LIBS)
+libshared_la_LIBADD = $(LIBDW_LIBS) $(LIBIBERTY_LIBS)
+
+if HAVE_LIBIBERTY
+libshared_la_SOURCES += shared/demangle-rust.c
+else
+libshared_la_SOURCES += shared/demangle-raw.c
+endif

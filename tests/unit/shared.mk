@@ -6,6 +6,7 @@
 if TESTS_ENABLED
 
 SHARED_TESTS = \
+	tests/unit/test_demangle \
 	tests/unit/test_shared \
 	tests/unit/test_shared_random \
 	tests/unit/test_shared_render \
@@ -22,6 +23,12 @@ SHARED_TEST_UTIL = \
 	tests/unit/shared_util.c \
 	tests/unit/shared_util.h
 
+tests_unit_test_demangle_SOURCES = tests/unit/test_demangle.c
+tests_unit_test_demangle_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_demangle_LDADD = $(SHARED_TEST_LIBS)
+if HAVE_LIBIBERTY
+tests_unit_test_demangle_CFLAGS += -DBS_TEST_RUST=1
+endif
 tests_unit_test_shared_SOURCES = tests/unit/test_shared.c $(SHARED_TEST_UTIL)
 tests_unit_test_shared_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_shared_LDADD = $(SHARED_TEST_LIBS)
