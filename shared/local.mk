@@ -23,8 +23,12 @@ libshared_la_SOURCES = \
 	shared/render-zoneinfo.c \
 	shared/render.c \
 	shared/render.h \
+	shared/sitelist.c \
+	shared/sitelist.h \
 	shared/sitereport.c \
 	shared/sitereport.h \
+	shared/sitestack.c \
+	shared/sitestack.h \
 	shared/snapshot.c \
 	shared/snapshot.h \
 	shared/symbols.c \

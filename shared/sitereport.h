@@ -15,10 +15,9 @@
 #include <stdint.h>
 
 #include "shared/json.h"
+#include "shared/sitestack.h"
 #include "shared/snapshot.h"
 #include "shared/symbols.h"
-
-#define BS_STACK_MAX 128 /* frames of a stack that are shown */
 
 enum bs_verdict {
 	BS_VERDICT_NONE,
@@ -72,24 +71,6 @@ void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r);
 /* One line, with its newline. */
 void bs_sitereport_json(struct bs_buf *out, const struct bs_sitereport *r);
 
-/* The stack of a site: indented lines "  #0 function file:line (module+0xoff)" */
-void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
-			struct bs_symbolizer *sym, uint64_t site);
-/* The value of a key "stack": an array of frames. */
-void bs_site_stack_json(struct bs_json *json, const char *key,
-			const struct bs_snapshot *s, struct bs_symbolizer *sym,
-			uint64_t site);
-/* For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...". */
-void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
-			struct bs_symbolizer *sym, uint64_t site,
-			size_t max_frames);
-/*
- * Reads the segment at `path` once and fills in stacks[i], such a line for
- * sites[i], malloc'ed; NULL where there is none.
- */
-void bs_site_stack_lines(const char *path, struct bs_symbolizer *sym,
-			 const uint64_t *sites, char **stacks, size_t nr,
-			 size_t max_frames);
 /* The three numbers of a verdict in words, one line without newline. */
 void bs_site_history_text(struct bs_buf *out, const struct bs_site_history *h);
 
