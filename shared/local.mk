@@ -36,7 +36,9 @@ libshared_la_SOURCES = \
 	shared/target.c \
 	shared/target.h \
 	shared/wire.c \
-	shared/wire.h
+	shared/wire.h \
+	shared/wrapper.c \
+	shared/wrapper.h
 libshared_la_CFLAGS = $(AM_CFLAGS) $(LIBDW_CFLAGS)
 libshared_la_LIBADD = $(LIBDW_LIBS) $(LIBIBERTY_LIBS)
 

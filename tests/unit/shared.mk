@@ -10,7 +10,8 @@ SHARED_TESTS = \
 	tests/unit/test_shared \
 	tests/unit/test_shared_random \
 	tests/unit/test_shared_render \
-	tests/unit/test_shared_snapshot
+	tests/unit/test_shared_snapshot \
+	tests/unit/test_wrapper
 check_PROGRAMS += $(SHARED_TESTS) tests/abi-table tests/mkseg
 UNIT_TESTS += $(SHARED_TESTS) tests/unit/command tests/unit/docs-segment
 RUN_TESTS += tests/integration/run
@@ -26,7 +27,11 @@ SHARED_TEST_UTIL = \
 tests_unit_test_demangle_SOURCES = tests/unit/test_demangle.c
 tests_unit_test_demangle_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_demangle_LDADD = $(SHARED_TEST_LIBS)
+tests_unit_test_wrapper_SOURCES = tests/unit/test_wrapper.c
+tests_unit_test_wrapper_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_wrapper_LDADD = $(SHARED_TEST_LIBS)
 if HAVE_LIBIBERTY
+tests_unit_test_wrapper_CFLAGS += -DBS_TEST_RUST=1
 tests_unit_test_demangle_CFLAGS += -DBS_TEST_RUST=1
 endif
 tests_unit_test_shared_SOURCES = tests/unit/test_shared.c $(SHARED_TEST_UTIL)
