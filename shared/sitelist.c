@@ -20,13 +20,25 @@ static uint64_t live_objects(const struct bs_abi_site *s)
 	return s->allocs - s->frees;
 }
 
-void bs_site_counts_add(struct bs_site_counts *sum, const struct bs_abi_site *s)
+struct bs_site_counts bs_site_counts(const struct bs_abi_site *s)
 {
-	sum->allocs += s->allocs;
-	sum->frees += s->frees;
-	sum->live_objects += live_objects(s);
-	sum->live_bytes += live_bytes(s);
-	sum->bytes_allocated += s->bytes_allocated;
+	return (struct bs_site_counts){
+		.allocs = s->allocs,
+		.frees = s->frees,
+		.live_objects = live_objects(s),
+		.live_bytes = live_bytes(s),
+		.bytes_allocated = s->bytes_allocated,
+	};
+}
+
+void bs_site_counts_add(struct bs_site_counts *sum,
+			const struct bs_site_counts *c)
+{
+	sum->allocs += c->allocs;
+	sum->frees += c->frees;
+	sum->live_objects += c->live_objects;
+	sum->live_bytes += c->live_bytes;
+	sum->bytes_allocated += c->bytes_allocated;
 }
 
 void bs_site_counts_json(struct bs_json *j, const struct bs_site_counts *c)
@@ -95,7 +107,7 @@ static double sort_key(const struct bs_sitereport *r, uint64_t site)
 {
 	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
-	struct bs_site_counts c = { 0 };
+	struct bs_site_counts c = bs_site_counts(s);
 
 	/*
 	 * Leaks in front of what stopped, in front of suspects; after the end
@@ -108,7 +120,6 @@ static double sort_key(const struct bs_sitereport *r, uint64_t site)
 		return h->verdict * 1e18 + (double)live_bytes(s);
 	if (r->sort == BS_SORT_GROWTH)
 		return h ? h->growth_bytes_per_s : -1e18;
-	bs_site_counts_add(&c, s);
 	return bs_site_counts_key(&c, r->sort);
 }
 

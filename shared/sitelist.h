@@ -23,8 +23,9 @@ struct bs_site_counts {
 	uint64_t bytes_allocated;
 };
 
+struct bs_site_counts bs_site_counts(const struct bs_abi_site *s);
 void bs_site_counts_add(struct bs_site_counts *sum,
-			const struct bs_abi_site *s);
+			const struct bs_site_counts *c);
 /* As keys of an open object. */
 void bs_site_counts_json(struct bs_json *j, const struct bs_site_counts *c);
 /* What a report is sorted by; growth is known of single sites alone. */

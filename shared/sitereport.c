@@ -80,9 +80,8 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 {
 	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
-	struct bs_site_counts c = { 0 };
+	struct bs_site_counts c = bs_site_counts(s);
 
-	bs_site_counts_add(&c, s);
 	bs_buf_printf(out, "site %" PRIu64 ": %" PRIu64 " bytes", site,
 		      c.live_bytes);
 	if (c.live_bytes >= 1024) {
@@ -191,9 +190,8 @@ static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 {
 	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
-	struct bs_site_counts c = { 0 };
+	struct bs_site_counts c = bs_site_counts(s);
 
-	bs_site_counts_add(&c, s);
 	bs_json_object(j, NULL);
 	bs_json_u64(j, "site", site);
 	bs_site_counts_json(j, &c);

@@ -111,7 +111,7 @@ void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
 
 	bs_site_each_frame(s, sym, site, frame_text, &t);
 	if (!t.nr)
-		bs_buf_puts(out, "  (no backtrace)\n");
+		bs_buf_puts(out, "  " BS_NO_BACKTRACE "\n");
 }
 
 static void frame_json(void *arg, const struct bs_frame *f)
@@ -146,6 +146,18 @@ void bs_site_stack_json(struct bs_json *json, const char *key,
 	bs_json_array_end(json);
 }
 
+void bs_frame_put_name(struct bs_buf *out, const struct bs_frame *f)
+{
+	if (f->function) {
+		bs_buf_puts_clean(out, f->function);
+	} else if (f->module) {
+		bs_buf_puts_clean(out, bs_base_name(f->module));
+		bs_buf_printf(out, "+0x%" PRIx64, f->offset);
+	} else {
+		bs_buf_printf(out, "0x%" PRIx64, f->addr);
+	}
+}
+
 struct line_stack {
 	struct bs_buf *out;
 	size_t nr;
@@ -160,14 +172,7 @@ static void frame_line(void *arg, const struct bs_frame *f)
 		return;
 	if (l->nr > 1)
 		bs_buf_puts(l->out, " < ");
-	if (f->function) {
-		bs_buf_puts_clean(l->out, f->function);
-	} else if (f->module) {
-		bs_buf_puts_clean(l->out, bs_base_name(f->module));
-		bs_buf_printf(l->out, "+0x%" PRIx64, f->offset);
-	} else {
-		bs_buf_printf(l->out, "0x%" PRIx64, f->addr);
-	}
+	bs_frame_put_name(l->out, f);
 	if (f->file) {
 		bs_buf_putc(l->out, ' ');
 		bs_buf_puts_clean(l->out, bs_base_name(f->file));

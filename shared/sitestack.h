@@ -35,6 +35,11 @@ void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 void bs_site_each_frame(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 			uint64_t site, bs_site_frame_fn *fn, void *arg);
 
+/* The function; if it has no name "libx.so+0x1234" or "0x7f...". */
+void bs_frame_put_name(struct bs_buf *out, const struct bs_frame *frame);
+/* What stands for the frames of a site that has none. */
+#define BS_NO_BACKTRACE "(no backtrace)"
+
 /* The last part of a path, all of it if it ends in a slash. */
 const char *bs_base_name(const char *path);
 
