@@ -11,6 +11,7 @@ libshared_la_SOURCES = \
 	shared/event.c \
 	shared/event.h \
 	shared/failure.c \
+	shared/folded.c \
 	shared/fragindex.c \
 	shared/fragindex.h \
 	shared/gzip.c \
@@ -28,8 +29,10 @@ libshared_la_SOURCES = \
 	shared/render-zoneinfo.c \
 	shared/render.c \
 	shared/render.h \
+	shared/sitegroup.c \
 	shared/sitelist.c \
 	shared/sitelist.h \
+	shared/siteoptions.c \
 	shared/sitereport.c \
 	shared/sitereport.h \
 	shared/sitestack.c \
