@@ -7,6 +7,7 @@ if TESTS_ENABLED
 
 SHARED_TESTS = \
 	tests/unit/test_demangle \
+	tests/unit/test_export \
 	tests/unit/test_shared \
 	tests/unit/test_shared_random \
 	tests/unit/test_shared_render \
@@ -34,6 +35,10 @@ if HAVE_LIBIBERTY
 tests_unit_test_wrapper_CFLAGS += -DBS_TEST_RUST=1
 tests_unit_test_demangle_CFLAGS += -DBS_TEST_RUST=1
 endif
+tests_unit_test_export_SOURCES = tests/unit/test_export.c \
+	tests/mkseg.c tests/mkseg.h
+tests_unit_test_export_CFLAGS = $(SHARED_TEST_CFLAGS) $(ZLIB_CFLAGS)
+tests_unit_test_export_LDADD = $(SHARED_TEST_LIBS) $(ZLIB_LIBS)
 tests_unit_test_shared_SOURCES = tests/unit/test_shared.c $(SHARED_TEST_UTIL)
 tests_unit_test_shared_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_shared_LDADD = $(SHARED_TEST_LIBS)
