@@ -65,7 +65,7 @@ static void *room(struct writer *w, void *array, size_t nr, size_t elem_bytes)
 {
 	void *larger;
 
-	if (nr & (nr - 1) || (nr && !array))
+	if (nr & (nr - 1))
 		return array;
 	larger = take(w, (nr ? nr * 2 : 1) * elem_bytes);
 	if (larger && nr)
@@ -234,7 +234,7 @@ struct sample {
 };
 
 /* nr 0: what stands for a stack without frames. */
-static void take_pc(void *arg, const struct bs_abi_module *m,
+static bool take_pc(void *arg, const struct bs_abi_module *m,
 		    const struct bs_frame *frames, size_t nr)
 {
 	static const struct bs_frame none = { .function = BS_NO_BACKTRACE };
@@ -250,7 +250,7 @@ static void take_pc(void *arg, const struct bs_abi_module *m,
 	APPEND(w, sample->s, location_id, id);
 	l = added ? take(w, sizeof(*l)) : NULL;
 	if (!l)
-		return;
+		return !w->failed;
 	pprof__location__init(l);
 	l->id = id;
 	if (nr)
@@ -258,6 +258,7 @@ static void take_pc(void *arg, const struct bs_abi_module *m,
 	else
 		add_line(w, l, &none);
 	APPEND(w, &w->profile, location, l);
+	return true;
 }
 
 /* ---- samples ------------------------------------------------------------------------ */

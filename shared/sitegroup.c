@@ -41,16 +41,19 @@ struct naming {
 	bool found; /* one that is no wrapper */
 };
 
-static void take_frame(void *arg, const struct bs_frame *f)
+static bool take_pc(void *arg, const struct bs_abi_module *module,
+		    const struct bs_frame *frames, size_t nr)
 {
 	struct naming *n = arg;
 
-	if (n->found)
-		return;
-	n->found = !bs_is_alloc_wrapper(f);
-	if (n->found || !n->any)
-		n->frame = *f;
-	n->any = true;
+	(void)module;
+	for (size_t i = 0; i < nr && !n->found; i++) {
+		n->found = !bs_is_alloc_wrapper(&frames[i]);
+		if (n->found || !n->any)
+			n->frame = frames[i];
+		n->any = true;
+	}
+	return !n->found;
 }
 
 static struct group group_of(const struct bs_sitereport *r, uint64_t site)
@@ -58,7 +61,7 @@ static struct group group_of(const struct bs_sitereport *r, uint64_t site)
 	struct naming n = { 0 };
 	struct group g = { .nr_sites = 1 };
 
-	bs_site_each_frame(r->snapshot, r->symbolizer, site, take_frame, &n);
+	bs_site_each_pc(r->snapshot, r->symbolizer, site, take_pc, &n);
 	g.frame = n.frame;
 	g.counts = bs_site_counts(bs_snapshot_site(r->snapshot, site));
 	return g;

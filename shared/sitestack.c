@@ -36,7 +36,8 @@ void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 			plain.offset = m ? pcs[i] - m->bias : 0;
 			frames = &plain;
 		}
-		fn(arg, m, frames, nr_frames);
+		if (!fn(arg, m, frames, nr_frames))
+			return;
 	}
 }
 
@@ -45,7 +46,7 @@ struct each_frame {
 	void *arg;
 };
 
-static void pc_frames(void *arg, const struct bs_abi_module *module,
+static bool pc_frames(void *arg, const struct bs_abi_module *module,
 		      const struct bs_frame *frames, size_t nr)
 {
 	struct each_frame *e = arg;
@@ -53,6 +54,7 @@ static void pc_frames(void *arg, const struct bs_abi_module *module,
 	(void)module;
 	for (size_t i = 0; i < nr; i++)
 		e->fn(e->arg, &frames[i]);
+	return true;
 }
 
 void bs_site_each_frame(const struct bs_snapshot *s, struct bs_symbolizer *sym,

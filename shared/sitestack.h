@@ -10,6 +10,7 @@
 #ifndef BS_SHARED_SITESTACK_H
 #define BS_SHARED_SITESTACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,9 +22,9 @@
 
 /*
  * A return address of a stack: its module (NULL: none) and the nr frames that it
- * stands for, innermost first; at least one.
+ * stands for, innermost first; at least one.  False: enough, no more of them.
  */
-typedef void bs_site_pc_fn(void *arg, const struct bs_abi_module *module,
+typedef bool bs_site_pc_fn(void *arg, const struct bs_abi_module *module,
 			   const struct bs_frame *frames, size_t nr);
 typedef void bs_site_frame_fn(void *arg, const struct bs_frame *frame);
 
