@@ -31,7 +31,8 @@ static void take(const char *piece, size_t len, void *arg)
 
 	if (len > BS_DEMANGLED_MAX - t->len)
 		longjmp(t->too_long, 1);
-	memcpy(t->data + t->len, piece, len);
+	if (len) /* piece may be NULL else */
+		memcpy(t->data + t->len, piece, len);
 	t->len += len;
 }
 

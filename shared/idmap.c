@@ -97,6 +97,8 @@ size_t bs_idmap_get(struct bs_idmap *map, const void *key, size_t len,
 	uint64_t hash = hash_bytes(key, len);
 	struct entry *e, **bucket;
 
+	if (!len)
+		key = ""; /* memcpy() takes no NULL */
 	*added = false;
 	for (e = map->buckets[hash & (map->nr_buckets - 1)]; e; e = e->next)
 		if (e->hash == hash && e->len == len &&

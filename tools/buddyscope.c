@@ -86,8 +86,8 @@ const struct tool tools[] = {
 	  "                 all; 0: all)\n"
 	  "  --min=BYTES    leave out sites or groups with fewer live bytes\n"
 	  "  --site=NR      only this site\n" HELP_JSON HELP_HELP "\n"
-	  "A site belongs to its innermost function that is more than a wrapper of\n"
-	  "malloc or new.\n\n" HELP_TARGET,
+	  "With --by a site belongs to its innermost function that is more than a\n"
+	  "wrapper of malloc or new.\n\n" HELP_TARGET,
 	  true },
 	{ "leaks", tool_run_sites,
 	  "[PID|NAME] [--all] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
@@ -117,10 +117,11 @@ const struct tool tools[] = {
 	  "FILE.seg [--sysroot=DIR] [--debug-dir=DIR] [-n N] [--by=GROUP]\n"
 	  "                         [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
 	  "Everything that a saved segment tells",
-	  "  --sysroot=DIR    where the program's files are, if not at /\n"
-	  "  --debug-dir=DIR  where separate debug files are (by build-id)\n"
-	  "  -n, --limit=N    at most N call sites or groups (default 10 in a text,\n"
-	  "                   else all; 0: all)\n" TOOL_SITES_HELP HELP_JSON
+	  "  --sysroot=DIR  where the program's files are, if not at /\n"
+	  "  --debug-dir=DIR\n"
+	  "                 where separate debug files are (by build-id)\n"
+	  "  -n, --limit=N  at most N call sites or groups (default 10 in a text,\n"
+	  "                 else all; 0: all)\n" TOOL_SITES_HELP HELP_JSON
 		  HELP_HELP "\n"
 	  "With --folded or --pprof only the call sites are written.\n"
 	  "PID|NAME may be given instead of a file.\n",

@@ -29,11 +29,12 @@ struct tool_sites {
 		"pprof", required_argument, NULL, 'P'                          \
 	}
 
-#define TOOL_SITES_HELP                                                            \
-	"  --by=GROUP     add up sites by function, library or line\n"             \
-	"  --folded[=COUNT]  folded stacks for flame graphs: live bytes\n"         \
-	"                 (live, the default) or all that was allocated (alloc)\n" \
-	"  --objects      with --folded: objects instead of bytes\n"               \
+#define TOOL_SITES_HELP                                                          \
+	"  --by=GROUP     add sites up by function, library or line\n"           \
+	"  --folded[=COUNT]\n"                                                   \
+	"                 stacks for flame graphs; COUNT is live (default) or\n" \
+	"                 alloc, all that was ever allocated, in bytes\n"        \
+	"  --objects      with --folded: objects instead of bytes\n"             \
 	"  --pprof=FILE   a profile for pprof (gzipped); '-': standard output\n"
 
 /* As a tool_option_fn does. */
