@@ -14,11 +14,12 @@
 #include <string.h>
 
 static const char *const words[] = {
-	"malloc",    "calloc",	      "realloc",   "reallocarray", "zalloc",
-	"valloc",    "talloc",	      "xalloc",	   "mallocz",	   "callocz",
-	"memalign",  "aligned_alloc", "mem_alloc", "slice_alloc",  "rust_alloc",
-	"rdl_alloc", "strdup",	      "strndup",   "wcsdup",	   "memdup",
-	"asprintf",
+	"malloc",    "calloc",	   "realloc",	  "reallocarray",
+	"zalloc",    "valloc",	   "talloc",	  "xalloc",
+	"mallocz",   "callocz",	   "memalign",	  "aligned_alloc",
+	"mem_alloc", "alloc_size", "slice_alloc", "rust_alloc",
+	"rdl_alloc", "strdup",	   "strndup",	  "wcsdup",
+	"memdup",    "asprintf",
 };
 
 static bool starts_with(const char *text, const char *start)

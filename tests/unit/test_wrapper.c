@@ -49,6 +49,7 @@ static void wrapper_by_word_of_its_name_is_one(void **state)
 		"posix_memalign",
 		"aligned_alloc",
 		"talloc_strdup",
+		"ta_alloc_size",
 		"ta_xalloc_size",
 		"jv_mem_alloc",
 		"sqlite3MemMalloc",
