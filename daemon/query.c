@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "shared/fragindex.h"
+#include "shared/gzip.h"
 #include "shared/render.h"
 #include "shared/sitereport.h"
 #include "shared/symbols.h"
@@ -281,6 +282,21 @@ static void copy_history(struct bs_query *q, struct bs_tracked *t)
 	w->no_verdicts = w->ended && seen < BS_LEAK_MIN_WINDOWS;
 }
 
+static bool form_options(struct bs_query *q, struct bs_sitereport *r,
+			 struct bs_buf *err)
+{
+	if (q->req.json && !bs_sitereport_set_option(r, "json", NULL, err))
+		return false;
+	for (size_t i = 0; bs_sitereport_options[i]; i++) {
+		const char *name = bs_sitereport_options[i];
+		const char *value = bs_wire_option(&q->req, name);
+
+		if (value && !bs_sitereport_set_option(r, name, value, err))
+			return false;
+	}
+	return bs_sitereport_check(r, err);
+}
+
 static int prepare_sites(struct bs_query *q, struct bs_tracked *t,
 			 struct bs_buf *err)
 {
@@ -288,20 +304,37 @@ static int prepare_sites(struct bs_query *q, struct bs_tracked *t,
 	const char *sort = bs_wire_option(&q->req, "sort");
 	uint64_t site = 0;
 
-	r->limit = q->req.json ? 0 : SITES_TEXT_DEFAULT;
 	r->leaks = !strcmp(q->req.command, "leaks");
 	r->all = bs_wire_option(&q->req, "all") != NULL;
-	if (!number_option(&q->req, "limit", &r->limit, err) ||
-	    !number_option(&q->req, "min", &r->min_bytes, err) ||
-	    !number_option(&q->req, "site", &site, err))
-		return BS_EXIT_USAGE;
 	if (sort && !bs_site_sort_parse(sort, &r->sort)) {
 		bs_buf_puts(err, "--sort: live, growth, allocs or bytes");
 		return BS_EXIT_USAGE;
 	}
+	if (!form_options(q, r, err))
+		return BS_EXIT_USAGE;
+	r->limit = r->form == BS_FORM_TEXT ? SITES_TEXT_DEFAULT : 0;
+	if (!number_option(&q->req, "limit", &r->limit, err) ||
+	    !number_option(&q->req, "min", &r->min_bytes, err) ||
+	    !number_option(&q->req, "site", &site, err))
+		return BS_EXIT_USAGE;
 	r->only_site = (uint32_t)site;
 	copy_history(q, t);
 	return BS_EXIT_OK;
+}
+
+/* A reply is made of lines: what is no text goes as base64. */
+static void write_sites(struct bs_buf *body, const struct bs_sitereport *r)
+{
+	struct bs_buf bytes = BS_BUF_INIT;
+
+	if (r->form != BS_FORM_PPROF) {
+		bs_sitereport_write(body, r);
+		return;
+	}
+	bs_sitereport_write(&bytes, r);
+	bs_base64_add(body, bytes.data, bytes.len);
+	body->failed |= bytes.failed;
+	bs_buf_free(&bytes);
 }
 
 static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
@@ -325,10 +358,7 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 		r->history = NULL;
 	if (r->leaks && w->ended && !r->min_bytes)
 		r->min_bytes = 1;
-	if (q->req.json)
-		bs_sitereport_json(body, r);
-	else
-		bs_sitereport_text(body, r);
+	write_sites(body, r);
 	bs_snapshot_free(s);
 	return BS_EXIT_OK;
 }
@@ -539,7 +569,10 @@ static const struct command commands[] = {
 	VIEW("devices", "", "DMA memory of each device, carve-outs"),
 	VIEW("extfrag", " [--unusable]", "fragmentation index per order"),
 	VIEW("failures", " [--all]", "requests that failed, and why"),
-	{ "sites", TARGET " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N]",
+	{ "sites",
+	  TARGET
+	  " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N] [--by=GROUP]"
+	  " [--folded[=COUNT] [--objects] | --pprof (base64)]",
 	  "call sites", NEEDS_TARGET, prepare_sites, run_sites },
 	{ "leaks", TARGET " [--all] [--limit=N] [--site=N]",
 	  "call sites that leak", NEEDS_TARGET, prepare_sites, run_sites },

@@ -11,13 +11,10 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The names come from files that we do not trust, and demanglers recurse. */
-#define MANGLED_MAX   2048U
-#define DEMANGLED_MAX 4096U
 
 typedef char *demangle_fn(const char *name, char *buf, size_t *len,
 			  int *status);
@@ -40,17 +37,27 @@ static void load_runtime(void)
 	}
 }
 
-char *bs_demangle(const char *name)
+static char *demangle_cxx(const char *name)
 {
-	char *text;
 	int status;
 
-	if (strncmp(name, "_Z", 2) ||
-	    strnlen(name, MANGLED_MAX + 1) > MANGLED_MAX)
-		return NULL;
 	pthread_once(&once, load_runtime);
-	text = demangle ? demangle(name, NULL, NULL, &status) : NULL;
-	if (text && strnlen(text, DEMANGLED_MAX + 1) > DEMANGLED_MAX) {
+	return demangle ? demangle(name, NULL, NULL, &status) : NULL;
+}
+
+char *bs_demangle(const char *name)
+{
+	bool cxx = !strncmp(name, "_Z", 2);
+	char *text;
+
+	if ((!cxx && strncmp(name, "_R", 2)) ||
+	    strnlen(name, BS_MANGLED_MAX + 1) > BS_MANGLED_MAX)
+		return NULL;
+	/* Rust's old names are C++ names, too; a hash at their end tells. */
+	text = bs_demangle_rust(name);
+	if (!text && cxx)
+		text = demangle_cxx(name);
+	if (text && strnlen(text, BS_DEMANGLED_MAX + 1) > BS_DEMANGLED_MAX) {
 		free(text);
 		text = NULL;
 	}

@@ -168,6 +168,21 @@ static size_t utf8_len(const unsigned char *s)
 	return len;
 }
 
+void bs_buf_put_utf8(struct bs_buf *buf, const char *text)
+{
+	while (*text) {
+		size_t len = utf8_len((const unsigned char *)text);
+
+		if (!len)
+			bs_buf_puts(buf, "\xef\xbf\xbd");
+		else if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			bs_buf_putc(buf, '?');
+		else
+			bs_buf_add(buf, text, len);
+		text += len ? len : 1;
+	}
+}
+
 static void put_string(struct bs_buf *buf, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;

@@ -49,6 +49,8 @@ void bs_buf_vprintf(struct bs_buf *buf, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 /* Text for a terminal or a log: control characters and DEL become '?'. */
 void bs_buf_puts_clean(struct bs_buf *buf, const char *text);
+/* The same, and what is no UTF-8 becomes U+FFFD. */
+void bs_buf_put_utf8(struct bs_buf *buf, const char *text);
 /* 1536 -> "1.5 KiB"; below 1024 "777 B". */
 void bs_buf_put_bytes(struct bs_buf *buf, uint64_t bytes);
 

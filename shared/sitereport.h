@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sitereport.h - call sites and leaks as text and as JSON.
+ * sitereport.h - call sites and leaks: text, JSON, groups, folded stacks, pprof.
  *
- * Owns:   the form of `sites`, `leaks` and of a backtrace, wherever they are
+ * Owns:   the forms of `sites` and `leaks`, and their options, wherever they are
  *         shown: by the daemon (with history) or from a saved segment (without).
  * Layer:  shared; on snapshot, symbols, json.
  * Locks:  none.
@@ -15,10 +15,9 @@
 #include <stdint.h>
 
 #include "shared/json.h"
+#include "shared/sitestack.h"
 #include "shared/snapshot.h"
 #include "shared/symbols.h"
-
-#define BS_STACK_MAX 128 /* frames of a stack that are shown */
 
 enum bs_verdict {
 	BS_VERDICT_NONE,
@@ -51,45 +50,69 @@ enum bs_site_sort {
 	BS_SORT_BYTES, /* bytes allocated since the start */
 };
 
+/* What the report has a line for. */
+enum bs_site_by {
+	BS_BY_SITE,
+	BS_BY_FUNCTION, /* see wrapper.h for whose name it is */
+	BS_BY_LIBRARY,
+	BS_BY_LINE,
+};
+
+enum bs_site_form {
+	BS_FORM_TEXT,
+	BS_FORM_JSON,	/* one line */
+	BS_FORM_FOLDED, /* "outermost;...;innermost NUMBER" */
+	BS_FORM_PPROF,	/* gzipped profile.proto: bytes, not text */
+};
+
 struct bs_sitereport {
 	const struct bs_snapshot *snapshot;    /* SITES, NODES, MODULES */
 	struct bs_symbolizer *symbolizer;      /* NULL: addresses only */
 	const struct bs_site_history *history; /* by site number, or NULL */
 	uint64_t nr_history;
 	enum bs_site_sort sort;
-	uint64_t limit;	    /* most sites shown, 0: all */
-	uint64_t min_bytes; /* sites with fewer live bytes are left out */
+	uint64_t limit; /* most sites (groups) shown, 0: all */
+	uint64_t
+		min_bytes; /* sites (groups) with fewer live bytes are left out */
 	uint32_t only_site; /* 0: all */
 	bool leaks;	    /* leaks, not sites */
 	bool all;	    /* with leaks: suspects and stopped ones, too */
 	bool ended;	    /* with leaks: then whatever was never freed */
+	enum bs_site_by by;
+	enum bs_site_form form;
+	bool folded_allocated; /* all that was allocated, not what lives */
+	bool folded_objects;   /* objects, not bytes */
 };
 
 /* "live", "growth", "allocs", "bytes" -> sort; false: unknown. */
 bool bs_site_sort_parse(const char *name, enum bs_site_sort *sort);
 
-void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r);
-/* One line, with its newline. */
-void bs_sitereport_json(struct bs_buf *out, const struct bs_sitereport *r);
-
-/* The stack of a site: indented lines "  #0 function file:line (module+0xoff)" */
-void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
-			struct bs_symbolizer *sym, uint64_t site);
-/* The value of a key "stack": an array of frames. */
-void bs_site_stack_json(struct bs_json *json, const char *key,
-			const struct bs_snapshot *s, struct bs_symbolizer *sym,
-			uint64_t site);
-/* For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...". */
-void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
-			struct bs_symbolizer *sym, uint64_t site,
-			size_t max_frames);
 /*
- * Reads the segment at `path` once and fills in stacks[i], such a line for
- * sites[i], malloc'ed; NULL where there is none.
+ * The options that say what is written and how, without their dashes: "by" GROUP,
+ * "folded" live|alloc, "objects", "pprof", and "json"; value is NULL or "" where
+ * there is none.  False with one line in err.
  */
-void bs_site_stack_lines(const char *path, struct bs_symbolizer *sym,
-			 const uint64_t *sites, char **stacks, size_t nr,
-			 size_t max_frames);
+bool bs_sitereport_set_option(struct bs_sitereport *r, const char *name,
+			      const char *value, struct bs_buf *err);
+/* Do the options go together?  False with one line in err. */
+bool bs_sitereport_check(const struct bs_sitereport *r, struct bs_buf *err);
+/* For the daemon: what was set, as " --by=line --json". */
+void bs_sitereport_put_options(struct bs_buf *out,
+			       const struct bs_sitereport *r);
+/* The names above but json, which every command has; NULL at the end. */
+extern const char *const bs_sitereport_options[];
+
+/* In the form that r says. */
+void bs_sitereport_write(struct bs_buf *out, const struct bs_sitereport *r);
+
+/* The forms one by one, whatever r->form says. */
+void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r);
+void bs_sitereport_json(struct bs_buf *out, const struct bs_sitereport *r);
+void bs_sitegroup_text(struct bs_buf *out, const struct bs_sitereport *r);
+void bs_sitegroup_json(struct bs_buf *out, const struct bs_sitereport *r);
+void bs_folded_write(struct bs_buf *out, const struct bs_sitereport *r);
+void bs_pprof_write(struct bs_buf *out, const struct bs_sitereport *r);
+
 /* The three numbers of a verdict in words, one line without newline. */
 void bs_site_history_text(struct bs_buf *out, const struct bs_site_history *h);
 

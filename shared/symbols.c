@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "shared/demangle.h"
+#include "shared/json.h"
 
 #define MODULES_MAX    96U     /* open at once: each maps its ELF and DWARF */
 #define CACHE_BUCKETS  16384U  /* power of two */
@@ -366,15 +367,96 @@ static bool is_function(Dwarf_Die *die)
 	return tag == DW_TAG_subprogram || tag == DW_TAG_entry_point;
 }
 
-/* C++ keeps namespace, class and parameters in the linkage name alone. */
-static const char *scope_symbol(Dwarf_Die *die)
+static const char *linkage_name(Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;
-	const char *name;
 
-	name = dwarf_formstring(
+	return dwarf_formstring(
 		dwarf_attr_integrate(die, DW_AT_linkage_name, &attr));
-	return name ? name : dwarf_diename(die);
+}
+
+static bool is_mangled(const char *symbol)
+{
+	return !strncmp(symbol, "_Z", 2) || !strncmp(symbol, "_R", 2);
+}
+
+/* A function around a lambda: its own scopes are in its name already. */
+static void put_function_scope(struct bs_buf *out, Dwarf_Die *die)
+{
+	const char *symbol = linkage_name(die);
+	char *written = symbol ? bs_demangle(symbol) : NULL;
+	const char *name = dwarf_diename(die);
+
+	if (written) {
+		bs_buf_reset(out);
+		bs_buf_puts(out, written);
+	} else {
+		bs_buf_printf(out, "%s()", name ? name : "??");
+	}
+	free(written);
+}
+
+/* "inner::" of a namespace, class or function; nothing for another scope. */
+static void put_scope(struct bs_buf *out, Dwarf_Die *die)
+{
+	const char *name = dwarf_diename(die);
+
+	switch (dwarf_tag(die)) {
+	case DW_TAG_namespace:
+		bs_buf_puts(out, name ? name : "(anonymous namespace)");
+		break;
+	case DW_TAG_class_type:
+	case DW_TAG_structure_type:
+	case DW_TAG_union_type:
+		bs_buf_puts(out, name ? name : "{unnamed}");
+		break;
+	case DW_TAG_subprogram:
+		put_function_scope(out, die);
+		break;
+	default:
+		return;
+	}
+	bs_buf_puts(out, "::");
+}
+
+/*
+ * A function that the linker never saw (a lambda, static, in a namespace without
+ * a name) has no linkage name: the scopes around it say what it is called.
+ */
+static void set_qualified(struct bs_symbolizer *sym, struct bs_frame *f,
+			  Dwarf_Die *die)
+{
+	Dwarf_Die origin = *die, next, *scopes = NULL;
+	struct bs_buf text = BS_BUF_INIT;
+	Dwarf_Attribute attr;
+	int nr;
+
+	/* From the inlined copy to the function, on to its declaration. */
+	while (dwarf_formref_die(dwarf_attr(&origin, DW_AT_abstract_origin,
+					    &attr),
+				 &next) ||
+	       dwarf_formref_die(
+		       dwarf_attr(&origin, DW_AT_specification, &attr), &next))
+		origin = next;
+	nr = dwarf_getscopes_die(&origin, &scopes);
+	for (int i = nr - 1; i > 0; i--)
+		put_scope(&text, &scopes[i]);
+	free(scopes);
+	if (text.len && f->function) {
+		bs_buf_puts(&text, f->function);
+		f->function = intern(sym, bs_buf_str(&text));
+	}
+	bs_buf_free(&text);
+}
+
+static void set_scope(struct bs_symbolizer *sym, struct bs_frame *f,
+		      Dwarf_Die *die)
+{
+	const char *name = linkage_name(die);
+
+	set_function(sym, f, name ? name : dwarf_diename(die));
+	if (!name)
+		set_qualified(sym, f, die);
 }
 
 /*
@@ -394,7 +476,7 @@ static void walk_scopes(struct place *p, Dwarf_Die *cu, Dwarf_Die *scopes,
 		f = add_frame(p);
 		if (!f)
 			return;
-		set_function(p->sym, f, scope_symbol(&scopes[i]));
+		set_scope(p->sym, f, &scopes[i]);
 		f->file = intern(p->sym, file);
 		f->line = line;
 		f->inlined = inlined;
@@ -476,7 +558,7 @@ static Dwarf_Die *find_unit(struct module *m, uint64_t vaddr, Dwarf_Addr *bias)
 
 static void resolve_dwarf(struct place *p, struct module *m, uint64_t vaddr)
 {
-	Dwarf_Die *cu, *scopes = NULL, inner;
+	Dwarf_Die *cu, *scope_cu, *scopes = NULL, inner, split;
 	const char *file = NULL;
 	Dwarf_Addr bias;
 	Dwarf_Line *line;
@@ -486,12 +568,19 @@ static void resolve_dwarf(struct place *p, struct module *m, uint64_t vaddr)
 	cu = find_unit(m, vaddr, &bias);
 	if (!cu)
 		return;
+	/* -gsplit-dwarf: lines are here, scopes in the .dwo file. */
+	if (!dwarf_cu_info(cu->cu, NULL, NULL, NULL, &split, NULL, NULL,
+			   NULL) &&
+	    split.cu)
+		scope_cu = &split;
+	else
+		scope_cu = cu;
 	line = dwarf_getsrc_die(cu, vaddr - bias);
 	if (line) {
 		file = dwarf_linesrc(line, NULL, NULL);
 		dwarf_lineno(line, &lineno);
 	}
-	nr = dwarf_getscopes(cu, vaddr - bias, &scopes);
+	nr = dwarf_getscopes(scope_cu, vaddr - bias, &scopes);
 	if (nr <= 0)
 		goto out_line;
 	/*
@@ -503,7 +592,7 @@ static void resolve_dwarf(struct place *p, struct module *m, uint64_t vaddr)
 	scopes = NULL;
 	nr = dwarf_getscopes_die(&inner, &scopes);
 	if (nr > 0)
-		walk_scopes(p, cu, scopes, nr, file, lineno);
+		walk_scopes(p, scope_cu, scopes, nr, file, lineno);
 	free(scopes);
 out_line:
 	if (!p->nr && file) {
@@ -533,7 +622,9 @@ static size_t resolve_vaddr(struct bs_symbolizer *sym, struct module *m,
 	outer = p.nr ? &sym->scratch[p.nr - 1] : add_frame(&p);
 	/* With all of them inlined (list was full) the last is no function. */
 	if (name && !outer->inlined) {
-		if (!outer->function)
+		/* What is static has a full name in the symbol table alone. */
+		if (!outer->function ||
+		    (is_mangled(name) && !is_mangled(outer->symbol)))
 			set_function(sym, outer, name);
 		outer->function_offset = offset + 1;
 		outer->function_bytes = elf_sym.st_size;

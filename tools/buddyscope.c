@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/sites.h"
 #include "tools/tool.h"
 
 #define HELP_JSON "  --json         one line of JSON instead of text\n"
@@ -76,13 +77,17 @@ const struct tool tools[] = {
 	  "\nThe segment holds the last events; 'buddyscope log' has older ones.\n",
 	  true },
 	{ "sites", tool_run_sites,
-	  "[PID|NAME] [--sort=KEY] [-n N] [--min=BYTES] [--site=NR] [--json]",
-	  "Call sites that allocate, with their backtraces",
+	  "[PID|NAME] [--by=GROUP] [--sort=KEY] [-n N] [--min=BYTES] [--site=NR]\n"
+	  "                        [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
+	  "Call sites that allocate: backtraces, sums, flame graphs, pprof",
+	  TOOL_SITES_HELP
 	  "  --sort=KEY     live (default), growth, allocs or bytes\n"
-	  "  -n, --limit=N  at most N sites (default 20, with --json all; 0: all)\n"
-	  "  --min=BYTES    leave out sites with fewer live bytes\n"
-	  "  --site=NR      only this site\n" HELP_JSON HELP_HELP
-	  "\n" HELP_TARGET,
+	  "  -n, --limit=N  at most N sites or groups (default 20 in a text, else\n"
+	  "                 all; 0: all)\n"
+	  "  --min=BYTES    leave out sites or groups with fewer live bytes\n"
+	  "  --site=NR      only this site\n" HELP_JSON HELP_HELP "\n"
+	  "With --by a site belongs to its innermost function that is more than a\n"
+	  "wrapper of malloc or new.\n\n" HELP_TARGET,
 	  true },
 	{ "leaks", tool_run_sites,
 	  "[PID|NAME] [--all] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
@@ -109,14 +114,16 @@ const struct tool tools[] = {
 	  "The screen is cleared between readings when it is a terminal.\n",
 	  false },
 	{ "report", tool_run_report,
-	  "FILE.seg [--sysroot=DIR] [--debug-dir=DIR] [-n N] [--json]",
+	  "FILE.seg [--sysroot=DIR] [--debug-dir=DIR] [-n N] [--by=GROUP]\n"
+	  "                         [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
 	  "Everything that a saved segment tells",
-	  "  --sysroot=DIR    where the program's files are, if not at /\n"
-	  "  --debug-dir=DIR  where separate debug files are (by build-id)\n"
-	  "  -n, --limit=N    at most N call sites (default 10, with --json all;\n"
-	  "                   0: all)\n"
-	  "  --json           one line of JSON instead of text\n"
-	  "  --help           this text\n\n"
+	  "  --sysroot=DIR  where the program's files are, if not at /\n"
+	  "  --debug-dir=DIR\n"
+	  "                 where separate debug files are (by build-id)\n"
+	  "  -n, --limit=N  at most N call sites or groups (default 10 in a text,\n"
+	  "                 else all; 0: all)\n" TOOL_SITES_HELP HELP_JSON
+		  HELP_HELP "\n"
+	  "With --folded or --pprof only the call sites are written.\n"
 	  "PID|NAME may be given instead of a file.\n",
 	  false },
 	{ NULL, NULL, NULL, NULL, NULL, false },

@@ -15,8 +15,7 @@
 #include <time.h>
 
 #include "shared/event.h"
-#include "shared/sitereport.h"
-#include "tools/tool.h"
+#include "tools/sites.h"
 
 #define LIMIT_DEFAULT 10
 
@@ -24,8 +23,7 @@ struct report {
 	struct tool_common common;
 	const char *sysroot;
 	const char *debug_dir;
-	unsigned long limit;
-	bool limit_given;
+	struct tool_sites sites;
 	const struct bs_snapshot *snapshot;
 	struct bs_symbolizer *symbolizer;
 	struct bs_render_options render;
@@ -106,18 +104,6 @@ static void put_counters(struct bs_buf *out, const struct bs_snapshot *s)
 #undef X
 }
 
-static void put_sites(struct bs_buf *out, const struct report *r, bool json)
-{
-	struct bs_sitereport sites = { .snapshot = r->snapshot,
-				       .symbolizer = r->symbolizer,
-				       .limit = r->limit };
-
-	if (json)
-		bs_sitereport_json(out, &sites);
-	else
-		bs_sitereport_text(out, &sites);
-}
-
 static void report_text(struct bs_buf *out, const struct report *r)
 {
 	const struct bs_snapshot *s = r->snapshot;
@@ -133,7 +119,7 @@ static void report_text(struct bs_buf *out, const struct report *r)
 	put_title(out, "counters that are not zero");
 	put_counters(out, s);
 	put_title(out, "call sites by live bytes");
-	put_sites(out, r, false);
+	bs_sitereport_write(out, &r->sites.report);
 }
 
 /* A rendered line of JSON as the value of `key` in an open object. */
@@ -196,7 +182,7 @@ static void report_json(struct bs_buf *out, const struct report *r)
 		v->json(&line, r->snapshot, &r->render);
 		splice(out, v->name, &line);
 	}
-	put_sites(&line, r, true);
+	bs_sitereport_write(&line, &r->sites.report);
 	splice(out, "sites", &line);
 	out->failed |= line.failed;
 	bs_buf_free(&line);
@@ -217,13 +203,21 @@ static int make_report(struct report *r)
 	bs_render_use_symbols(&r->render, r->symbolizer);
 	r->render.paths = true;
 	r->render.all = true;
-	if (r->common.json)
-		report_json(&out, r);
-	else
+	r->sites.report.snapshot = s;
+	r->sites.report.symbolizer = r->symbolizer;
+	switch (r->sites.report.form) {
+	case BS_FORM_TEXT:
 		report_text(&out, r);
+		break;
+	case BS_FORM_JSON:
+		report_json(&out, r);
+		break;
+	default: /* has the call sites alone */
+		bs_sitereport_write(&out, &r->sites.report);
+	}
 	bs_symbolizer_free(r->symbolizer);
 	bs_snapshot_free(s);
-	return tool_output(&out);
+	return tool_sites_output(&r->sites, &out);
 }
 
 static int parse_option(const struct tool *tool, void *arg, int c)
@@ -237,14 +231,8 @@ static int parse_option(const struct tool *tool, void *arg, int c)
 	case 'd':
 		r->debug_dir = optarg;
 		return TOOL_GO_ON;
-	case 'n':
-		if (!tool_parse_number(optarg, 0, INT32_MAX, &r->limit))
-			return tool_usage(tool, "bad number of sites '%s'",
-					  optarg);
-		r->limit_given = true;
-		return TOOL_GO_ON;
 	default:
-		return TOOL_NOT_MINE;
+		return tool_sites_option(tool, &r->sites, c);
 	}
 }
 
@@ -253,7 +241,7 @@ int tool_run_report(const struct tool *tool, int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "sysroot", required_argument, NULL, 's' },
 		{ "debug-dir", required_argument, NULL, 'd' },
-		{ "limit", required_argument, NULL, 'n' },
+		TOOL_SITES_OPTIONS,
 		TOOL_OPTIONS_COMMON
 	};
 	struct report r = { 0 };
@@ -265,7 +253,6 @@ int tool_run_report(const struct tool *tool, int argc, char **argv)
 		return ret;
 	if (!r.common.target)
 		return tool_usage(tool, "needs a FILE.seg (or PID|NAME)");
-	if (!r.limit_given && !r.common.json)
-		r.limit = LIMIT_DEFAULT;
-	return make_report(&r);
+	ret = tool_sites_check(tool, &r.sites, &r.common, LIMIT_DEFAULT);
+	return ret == TOOL_GO_ON ? make_report(&r) : ret;
 }

@@ -15,29 +15,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "shared/sitereport.h"
-#include "tools/tool.h"
+#include "tools/sites.h"
 
 #define LIMIT_DEFAULT	  20
 #define DAEMON_TIMEOUT_MS 60000 /* symbols of large programs take a while */
 
 struct query {
 	struct tool_common common;
-	bool leaks;
-	bool all;
+	struct tool_sites sites;
 	const char *sort; /* NULL: default */
-	unsigned long limit;
-	bool limit_given;
-	unsigned long min_bytes;
-	unsigned long site;
 };
 
 /* From the segment alone. */
 static int from_segment(const struct query *q)
 {
-	struct bs_sitereport r = { .limit = q->limit,
-				   .min_bytes = q->min_bytes,
-				   .only_site = (uint32_t)q->site };
+	struct bs_sitereport r = q->sites.report;
 	struct bs_buf out = BS_BUF_INIT;
 	struct bs_snapshot *s;
 	int code;
@@ -45,19 +37,14 @@ static int from_segment(const struct query *q)
 	s = tool_snapshot(q->common.target, BS_SNAP_ALL, &code);
 	if (!s)
 		return code;
-	if (q->leaks && !r.min_bytes)
+	if (r.leaks && !r.min_bytes)
 		r.min_bytes = 1; /* what was never freed */
-	if (q->sort)
-		bs_site_sort_parse(q->sort, &r.sort);
 	r.snapshot = s;
 	r.symbolizer = bs_symbolizer_new(NULL, NULL);
-	if (q->common.json)
-		bs_sitereport_json(&out, &r);
-	else
-		bs_sitereport_text(&out, &r);
+	bs_sitereport_write(&out, &r);
 	bs_symbolizer_free(r.symbolizer);
 	bs_snapshot_free(s);
-	return tool_output(&out);
+	return tool_sites_output(&q->sites, &out);
 }
 
 /*
@@ -66,10 +53,11 @@ static int from_segment(const struct query *q)
  */
 static int make_request(const struct query *q, struct bs_buf *request)
 {
+	const struct bs_sitereport *r = &q->sites.report;
 	char path[PATH_MAX];
 	int code;
 
-	bs_buf_puts(request, q->leaks ? "leaks" : "sites");
+	bs_buf_puts(request, r->leaks ? "leaks" : "sites");
 	code = tool_target(q->common.target, true, path, sizeof(path));
 	if (code == BS_EXIT_OK)
 		bs_buf_printf(request, " %d", tool_last_target.pid);
@@ -79,18 +67,30 @@ static int make_request(const struct query *q, struct bs_buf *request)
 		return tool_target(q->common.target, false, path, sizeof(path));
 	else if (q->common.target)
 		bs_buf_printf(request, " %s", q->common.target);
-	if (q->common.json)
-		bs_buf_puts(request, " --json");
-	if (q->all)
+	bs_sitereport_put_options(request, r);
+	if (r->all)
 		bs_buf_puts(request, " --all");
 	if (q->sort)
 		bs_buf_printf(request, " --sort=%s", q->sort);
-	bs_buf_printf(request, " --limit=%lu", q->limit);
-	if (q->min_bytes)
-		bs_buf_printf(request, " --min=%lu", q->min_bytes);
-	if (q->site)
-		bs_buf_printf(request, " --site=%lu", q->site);
+	bs_buf_printf(request, " --limit=%" PRIu64, r->limit);
+	if (r->min_bytes)
+		bs_buf_printf(request, " --min=%" PRIu64, r->min_bytes);
+	if (r->only_site)
+		bs_buf_printf(request, " --site=%" PRIu32, r->only_site);
 	return BS_EXIT_OK;
+}
+
+/* A profile comes as base64. */
+static int take_profile(const struct query *q, int fd, const char *request)
+{
+	struct bs_buf profile = BS_BUF_INIT;
+	int ret;
+
+	ret = tool_daemon_fetch(fd, request, DAEMON_TIMEOUT_MS, &profile);
+	if (ret == BS_EXIT_OK)
+		return tool_sites_output(&q->sites, &profile);
+	bs_buf_free(&profile);
+	return ret;
 }
 
 /* An exit code, or -errno if the daemon gave no answer. */
@@ -102,12 +102,20 @@ static int from_daemon(const struct query *q)
 	if (fd < 0)
 		return fd;
 	ret = make_request(q, &request);
-	if (!ret)
+	if (!ret && q->sites.report.form == BS_FORM_PPROF)
+		ret = take_profile(q, fd, bs_buf_str(&request));
+	else if (!ret)
 		ret = tool_daemon_ask(fd, bs_buf_str(&request), q->common.json,
 				      DAEMON_TIMEOUT_MS);
 	bs_buf_free(&request);
 	close(fd);
 	return ret;
+}
+
+/* Is there something in the answer that only the daemon knows? */
+static bool needs_history(const struct bs_sitereport *r)
+{
+	return !r->by && (r->form == BS_FORM_TEXT || r->form == BS_FORM_JSON);
 }
 
 static int answer(const struct query *q)
@@ -122,7 +130,7 @@ static int answer(const struct query *q)
 	if (ret != -ENOENT && ret != -ECONNREFUSED)
 		tool_warn("the daemon does not answer: %s", strerror(-ret));
 	ret = from_segment(q);
-	if (ret == BS_EXIT_OK)
+	if (ret == BS_EXIT_OK && needs_history(&q->sites.report))
 		tool_warn(
 			"read from the segment; growth and verdicts need the daemon: start it with 'buddyscoped'");
 	return ret;
@@ -131,39 +139,36 @@ static int answer(const struct query *q)
 static int parse_option(const struct tool *tool, void *arg, int c)
 {
 	struct query *q = arg;
-	enum bs_site_sort sort;
+	struct bs_sitereport *r = &q->sites.report;
+	unsigned long number;
 
 	switch (c) {
 	case 'a':
-		if (!q->leaks)
+		if (!r->leaks)
 			return tool_usage(tool, "--all belongs to leaks");
-		q->all = true;
+		r->all = true;
 		return TOOL_GO_ON;
 	case 's':
-		if (!bs_site_sort_parse(optarg, &sort))
+		if (!bs_site_sort_parse(optarg, &r->sort))
 			return tool_usage(
 				tool,
 				"unknown sort key '%s'; there are live, growth, allocs, bytes",
 				optarg);
 		q->sort = optarg;
 		return TOOL_GO_ON;
-	case 'n':
-		if (!tool_parse_number(optarg, 0, INT32_MAX, &q->limit))
-			return tool_usage(tool, "bad number of sites '%s'",
-					  optarg);
-		q->limit_given = true;
-		return TOOL_GO_ON;
 	case 'm':
-		if (!tool_parse_number(optarg, 0, INT64_MAX, &q->min_bytes))
+		if (!tool_parse_number(optarg, 0, INT64_MAX, &number))
 			return tool_usage(tool, "bad number of bytes '%s'",
 					  optarg);
+		r->min_bytes = number;
 		return TOOL_GO_ON;
 	case 'S':
-		if (!tool_parse_number(optarg, 1, INT32_MAX, &q->site))
+		if (!tool_parse_number(optarg, 1, INT32_MAX, &number))
 			return tool_usage(tool, "bad site number '%s'", optarg);
+		r->only_site = (uint32_t)number;
 		return TOOL_GO_ON;
 	default:
-		return TOOL_NOT_MINE;
+		return tool_sites_option(tool, &q->sites, c);
 	}
 }
 
@@ -172,19 +177,19 @@ int tool_run_sites(const struct tool *tool, int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "all", no_argument, NULL, 'a' },
 		{ "sort", required_argument, NULL, 's' },
-		{ "limit", required_argument, NULL, 'n' },
 		{ "min", required_argument, NULL, 'm' },
 		{ "site", required_argument, NULL, 'S' },
+		TOOL_SITES_OPTIONS,
 		TOOL_OPTIONS_COMMON
 	};
-	struct query q = { .leaks = !strcmp(tool->name, "leaks") };
+	struct query q = { 0 };
 	int ret;
 
+	q.sites.report.leaks = !strcmp(tool->name, "leaks");
 	ret = tool_parse(tool, argc, argv, "hn:", long_options, parse_option,
 			 &q, &q.common);
-	if (ret != TOOL_GO_ON)
-		return ret;
-	if (!q.limit_given && !q.common.json)
-		q.limit = LIMIT_DEFAULT;
-	return answer(&q);
+	if (ret == TOOL_GO_ON)
+		ret = tool_sites_check(tool, &q.sites, &q.common,
+				       LIMIT_DEFAULT);
+	return ret == TOOL_GO_ON ? answer(&q) : ret;
 }

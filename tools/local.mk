@@ -19,6 +19,8 @@ buddyscope_SOURCES = \
 	tools/run-paths.c \
 	tools/run-summary.c \
 	tools/run.h \
+	tools/sites.c \
+	tools/sites.h \
 	tools/tool.c \
 	tools/tool.h
 buddyscope_LDADD = libshared.la

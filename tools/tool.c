@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shared/gzip.h"
+
 struct bs_target tool_last_target;
 bool tool_has_last_target;
 static bool target_pinned;
@@ -252,29 +254,55 @@ int tool_daemon_connect(void)
 	return ret ? ret : bs_wire_connect(dir);
 }
 
-static int print_line(void *arg, const char *line)
-{
-	(void)arg;
-	if (puts(line) < 0 || fflush(stdout))
-		return 1;
-	return 0;
-}
-
-int tool_daemon_ask(int fd, const char *request, bool json, int timeout_ms)
+/* An exit code with the message printed, or -errno. */
+static int ask(int fd, const char *request, bool json, int timeout_ms,
+	       bs_wire_line_fn *fn, void *arg)
 {
 	char message[4096];
 	int code, ret;
 
-	ret = bs_wire_call(fd, request, json, timeout_ms, print_line, NULL,
-			   &code, message, sizeof(message));
+	ret = bs_wire_call(fd, request, json, timeout_ms, fn, arg, &code,
+			   message, sizeof(message));
 	if (ret < 0)
 		return ret;
-	if (ret > 0) {
-		if (errno != EPIPE)
-			tool_warn("cannot write: %s", strerror(errno));
+	if (ret > 0)
 		return BS_EXIT_FAILED;
-	}
 	if (code)
 		tool_warn("%s", message[0] ? message : "the daemon failed");
 	return code;
+}
+
+static int print_line(void *arg, const char *line)
+{
+	(void)arg;
+	if (puts(line) >= 0 && !fflush(stdout))
+		return 0;
+	if (errno != EPIPE)
+		tool_warn("cannot write: %s", strerror(errno));
+	return 1;
+}
+
+int tool_daemon_ask(int fd, const char *request, bool json, int timeout_ms)
+{
+	return ask(fd, request, json, timeout_ms, print_line, NULL);
+}
+
+static int take_base64(void *arg, const char *line)
+{
+	struct bs_buf *out = arg;
+
+	if (!bs_base64_take(out, line))
+		tool_warn(
+			"the daemon's answer cannot be understood: is it of another version?");
+	else if (out->failed)
+		tool_warn("out of memory");
+	else
+		return 0;
+	return 1;
+}
+
+int tool_daemon_fetch(int fd, const char *request, int timeout_ms,
+		      struct bs_buf *out)
+{
+	return ask(fd, request, false, timeout_ms, take_base64, out);
 }

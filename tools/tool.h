@@ -135,4 +135,8 @@ int tool_daemon_connect(void);
  */
 int tool_daemon_ask(int fd, const char *request, bool json, int timeout_ms);
 
+/* The same for a text reply that is base64: appends what it stands for. */
+int tool_daemon_fetch(int fd, const char *request, int timeout_ms,
+		      struct bs_buf *out);
+
 #endif

@@ -9,9 +9,11 @@ DAEMON_TESTS = \
 UNIT_TESTS += $(DAEMON_TESTS)
 DAEMON_RUN_TESTS = \
 	tests/integration/daemon-leaks \
-	tests/integration/daemon-life
+	tests/integration/daemon-life \
+	tests/integration/site-forms
 RUN_TESTS += $(DAEMON_RUN_TESTS)
-EXTRA_DIST += $(DAEMON_RUN_TESTS) tests/integration/daemon_lib.py
+EXTRA_DIST += $(DAEMON_RUN_TESTS) tests/integration/daemon_lib.py \
+	tests/profile.py
 if TESTS_ENABLED
 check_PROGRAMS += $(DAEMON_TESTS) tests/integration/daemon-leaky
 endif

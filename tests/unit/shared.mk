@@ -6,10 +6,13 @@
 if TESTS_ENABLED
 
 SHARED_TESTS = \
+	tests/unit/test_demangle \
+	tests/unit/test_export \
 	tests/unit/test_shared \
 	tests/unit/test_shared_random \
 	tests/unit/test_shared_render \
-	tests/unit/test_shared_snapshot
+	tests/unit/test_shared_snapshot \
+	tests/unit/test_wrapper
 check_PROGRAMS += $(SHARED_TESTS) tests/abi-table tests/mkseg
 UNIT_TESTS += $(SHARED_TESTS) tests/unit/command tests/unit/docs-segment
 RUN_TESTS += tests/integration/run
@@ -22,6 +25,20 @@ SHARED_TEST_UTIL = \
 	tests/unit/shared_util.c \
 	tests/unit/shared_util.h
 
+tests_unit_test_demangle_SOURCES = tests/unit/test_demangle.c
+tests_unit_test_demangle_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_demangle_LDADD = $(SHARED_TEST_LIBS)
+tests_unit_test_wrapper_SOURCES = tests/unit/test_wrapper.c
+tests_unit_test_wrapper_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_wrapper_LDADD = $(SHARED_TEST_LIBS)
+if HAVE_LIBIBERTY
+tests_unit_test_wrapper_CFLAGS += -DBS_TEST_RUST=1
+tests_unit_test_demangle_CFLAGS += -DBS_TEST_RUST=1
+endif
+tests_unit_test_export_SOURCES = tests/unit/test_export.c \
+	tests/mkseg.c tests/mkseg.h
+tests_unit_test_export_CFLAGS = $(SHARED_TEST_CFLAGS) $(ZLIB_CFLAGS)
+tests_unit_test_export_LDADD = $(SHARED_TEST_LIBS) $(ZLIB_LIBS)
 tests_unit_test_shared_SOURCES = tests/unit/test_shared.c $(SHARED_TEST_UTIL)
 tests_unit_test_shared_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_shared_LDADD = $(SHARED_TEST_LIBS)
