@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Results as Markdown and JSON.  The JSON holds each single figure of each
+round, the Markdown medians of paired ratios with their intervals."""
+import os
+import platform
+import re
+import subprocess
+
+from . import stats
+
+FORMAT = 1
+
+# key, title, what it is
+METRICS = [
+    ("cpu_s", "CPU", "user + system time of the program and its children"),
+    ("wall_s", "Wall", "time by the clock"),
+    ("rss_kib", "Peak RSS",
+     "most resident memory of the largest process (VmHWM)"),
+    ("faults", "Page faults", "minor and major, the program and its children"),
+]
+UNITS = {"cpu_s": ("s", 1, 3), "wall_s": ("s", 1, 3),
+         "rss_kib": ("MiB", 1 / 1024, 1), "faults": ("", 1, 0)}
+
+
+def _first_line(path, pattern):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            match = re.search(pattern, f.read())
+        return match.group(1).strip() if match else None
+    except OSError:
+        return None
+
+
+def _output(*argv):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def machine(source):
+    """What the figures depend on besides the programs."""
+    return {
+        "processor": _first_line("/proc/cpuinfo", r"model name\s*:\s*(.*)")
+        or platform.machine(),
+        "processors": os.cpu_count(),
+        "memory_kib": int(_first_line("/proc/meminfo", r"MemTotal:\s*(\d+)")
+                          or 0),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "huge_pages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled",
+                                  r"\[(\w+)\]"),
+        "governor": _first_line(
+            "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", r"(\w+)"),
+        "load": os.getloadavg()[0],
+        "source": _output("git", "-C", source, "describe", "--always",
+                          "--dirty"),
+    }
+
+
+def evaluate(samples, reference):
+    """Per metric the comparison with the reference's rounds."""
+    found = {}
+    for key, *_ in METRICS:
+        found[key] = stats.compare([s and s[key] for s in samples],
+                                   [r and r[key] for r in reference])
+    for name in (samples[0] or {}).get("own", {}):
+        found[f"own.{name}"] = stats.compare(
+            [s and s["own"].get(name) for s in samples],
+            [r and r["own"].get(name) for r in reference])
+    return found
+
+
+def ratio(comparison):
+    """1.02 (1.00–1.05)"""
+    if not comparison:
+        return "–"
+    text = f"{comparison['median']:.3f}"
+    if comparison["low"] is not None:
+        text += f" ({comparison['low']:.2f}–{comparison['high']:.2f})"
+    return text
+
+
+def table(header, rows):
+    """Lines of a Markdown table; all columns but the first to the right."""
+    yield "| " + " | ".join(header) + " |"
+    yield "|---" + "|---:" * (len(header) - 1) + "|"
+    for row in rows:
+        yield "| " + " | ".join(str(cell) for cell in row) + " |"
+
+
+def absolute(result, config, key):
+    """Median of the rounds with its unit."""
+    values = [s[key] for s in result["samples"].get(config, []) if s]
+    if not values:
+        return "–"
+    unit, factor, digits = UNITS[key]
+    return f"{stats.median(values) * factor:.{digits}f} {unit}".strip()
+
+
+def ratio_table(results, key):
+    """Workloads by configurations, geometric means below."""
+    names = [c["name"] for c in results["configs"] if not c["missing"]][1:]
+    reference = results["reference"]
+    rows, columns = [], {n: [] for n in names}
+    for name, result in results["workloads"].items():
+        if result.get("skipped"):
+            continue
+        row = [name, absolute(result, reference, key)]
+        for config in names:
+            comparison = result["ratios"].get(config, {}).get(key)
+            row.append("failed" if config in result["failed"]
+                       else ratio(comparison))
+            if comparison:
+                columns[config].append(comparison["median"])
+        rows.append(row)
+    means = [stats.geometric_mean(columns[n]) for n in names]
+    rows.append(["**geometric mean**", ""] +
+                [f"**{m:.3f}**" if m else "–" for m in means])
+    yield from table(["", reference, *names], rows)
+
+
+def own_figures(results):
+    """What the synthetic programs print themselves, as medians."""
+    names = [c["name"] for c in results["configs"] if not c["missing"]]
+    rows = []
+    for workload, result in results["workloads"].items():
+        if result.get("skipped"):
+            continue
+        samples = result["samples"]
+        first = next((s for s in samples.get(names[0], []) if s), {})
+        for figure in first.get("own", {}):
+            row = [f"{workload}: {figure.replace('_', ' ')}"]
+            for config in names:
+                values = [s["own"][figure] for s in samples.get(config, [])
+                          if s and figure in s["own"]]
+                row.append(f"{stats.median(values):.2f}" if values else "–")
+            rows.append(row)
+    if rows:
+        yield from table(["", *names], rows)
+
+
+def heading(results):
+    """What was run, where, how noisy it was."""
+    m, s = results["machine"], results["settings"]
+    others = [x["others"] for r in results["workloads"].values()
+              for rounds in r.get("samples", {}).values() for x in rounds if x]
+    yield f"# bench {results['suite']}"
+    yield ""
+    yield (f"{m['processor']}, {m['processors']} processors, "
+           f"{m['memory_kib'] / 1048576:.1f} GiB; Linux {m['kernel']}, "
+           f"{m['libc']}; huge pages {m['huge_pages']}; "
+           f"source {m['source'] or 'unknown'}.")
+    yield ""
+    yield (f"{s['rounds']} rounds after one that is not counted, order "
+           f"shuffled in each (seed {s['seed']}), address space randomisation "
+           f"{'on' if s['aslr'] else 'off'}"
+           f"{', quick: inputs a tenth' if s['quick'] else ''}. Cells: median "
+           f"of the ratios to {results['reference']} of the same round, with "
+           "its 95 % bootstrap interval; the first column is absolute.")
+    if others:
+        yield ""
+        yield (f"Processor time that others took meanwhile: median "
+               f"{100 * stats.median(others):.0f} %, at most "
+               f"{100 * max(others):.0f} % of the machine.")
+    if any(c["name"] == "again" for c in results["configs"]):
+        yield (f"“again” is {results['reference']} once more: how far it is "
+               "from 1 is noise.")
+    yield ""
+
+
+def notes(results):
+    """Configurations that could not run, workloads left out, failures."""
+    for c in results["configs"]:
+        if c["missing"]:
+            yield f"- {c['name']} is unavailable: {c['missing']}"
+    for name, result in results["workloads"].items():
+        if result.get("skipped"):
+            yield f"- {name} is left out: {result['skipped']}"
+        for config, why in result.get("failed", {}).items():
+            yield f"- **{name} failed under {config}**: {why}"
+
+
+def configurations(results):
+    """What each name stands for."""
+    yield "## Configurations"
+    yield ""
+    for c in results["configs"]:
+        env = " ".join(f"{k}={v}" for k, v in c["env"].items())
+        what = f"{os.path.basename(c['preload']) or 'nothing preloaded'} {env}"
+        yield f"- {c['name']}: {what.strip()}"
+    yield ""
+    yield "## Workloads"
+    yield ""
+    for name, result in results["workloads"].items():
+        yield f"- {name}: {result['what']}"
+
+
+def markdown(results, sections=()):
+    """The whole report as text; sections are (title, lines) of a suite."""
+    lines = list(heading(results))
+    lines += [*notes(results), ""]
+    for key, title, what in METRICS:
+        lines += [f"## {title}", "", what[0].upper() + what[1:] + ".", "",
+                  *ratio_table(results, key), ""]
+    own = list(own_figures(results))
+    if own:
+        lines += ["## Figures of the synthetic programs", "", *own, ""]
+    for title, text in sections:
+        lines += [f"## {title}", "", *text, ""]
+    lines += configurations(results)
+    return "\n".join(lines) + "\n"
