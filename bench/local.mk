@@ -1,29 +1,33 @@
 # SPDX-License-Identifier: MIT
 #
-# make bench, make bench-trace: figures, never verdicts.  Not part of make check,
-# except for a test of the harness itself.
+# make bench (bench-allocator, then bench-caches) and make bench-trace: figures,
+# never verdicts.  Not part of make check.
 #
 #	BENCH_FLAGS      options of bench/run, as --rounds 5 --workloads mpv,jq
 
 EXTRA_DIST += \
+	docs/performance.md \
 	bench/run \
 	bench/harness/__init__.py \
+	bench/harness/caches.py \
 	bench/harness/configs.py \
 	bench/harness/measure.py \
+	bench/harness/once.py \
 	bench/harness/report.py \
+	bench/harness/sections.py \
 	bench/harness/stats.py \
 	bench/harness/workloads.py
 
-.PHONY: bench bench-trace
+.PHONY: bench bench-allocator bench-caches bench-trace
 
 if !SANITIZERS
-# The first two are what the harness's own test needs.
+# The first two are what the harness runs all others with.
 check_PROGRAMS += bench/measure bench/micro
 EXTRA_PROGRAMS = \
 	bench/colour \
 	bench/lifetime \
 	bench/peak
-CLEANFILES += $(EXTRA_PROGRAMS)
+CLEANFILES += $(EXTRA_PROGRAMS) bench/*.json bench/*.md
 bench_programs = $(EXTRA_PROGRAMS) bench/measure bench/micro
 bench_colour_SOURCES = bench/colour.c
 bench_colour_LDADD = libmm.la -lpthread
@@ -35,13 +39,13 @@ bench_micro_CFLAGS = $(AM_CFLAGS) -fno-builtin
 bench_micro_LDADD = -lpthread -ldl
 bench_peak_SOURCES = bench/peak.c
 
-bench: all $(bench_programs)
-	@$(AM_TESTS_ENVIRONMENT) \
-	$(top_srcdir)/bench/run allocator --markdown bench/allocator.md \
-		--json bench/allocator.json $(BENCH_FLAGS)
+# One after the other, whatever -j says.
+bench:
+	$(MAKE) $(AM_MAKEFLAGS) bench-allocator
+	$(MAKE) $(AM_MAKEFLAGS) bench-caches BENCH_FLAGS=
 
-bench-trace: all $(bench_programs)
-	@$(AM_TESTS_ENVIRONMENT) \
-	$(top_srcdir)/bench/run trace --markdown bench/trace.md \
-		--json bench/trace.json $(BENCH_FLAGS)
+bench-allocator bench-caches bench-trace: all $(bench_programs)
+	@$(AM_TESTS_ENVIRONMENT) suite=$(subst bench-,,$@); \
+	$(top_srcdir)/bench/run $$suite --markdown bench/$$suite.md \
+		--json bench/$$suite.json $(BENCH_FLAGS)
 endif

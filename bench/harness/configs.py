@@ -33,7 +33,8 @@ class Config:
     def describe(self):
         """For JSON and the report's list."""
         return {"name": self.name, "preload": self.preload, "env": self.env,
-                "base": self.base, "missing": self.missing}
+                "base": self.base, "missing": self.missing,
+                "control": self.control}
 
 
 def shared_libraries():

@@ -26,12 +26,14 @@ class Failed(Exception):
 class Command:
     """argv: absolute program and arguments.  times: how often in one run.
     figures: its output has lines "NAME NUMBER" to collect.
+    enough: rounds that suffice, of what is nearly the same in each.
     client: run beside it once `ready` (a socket) answers; wall is then the
     client's time, all else the server's."""
     argv: list
     env: dict = dataclasses.field(default_factory=dict)
     times: int = 1
     figures: bool = False
+    enough: int = None
     client: list = None
     ready: str = None
 
@@ -82,6 +84,7 @@ class Runner:
     """Owns the scratch directories; a context manager."""
 
     def __init__(self, build, aslr=True):
+        self.build = build
         self.helper = os.path.join(build, "bench", "measure")
         self.micro = os.path.join(build, "bench", "micro")
         self.prefix = [] if aslr else ["setarch", "-R"]

@@ -9,6 +9,7 @@ import subprocess
 from . import stats
 
 FORMAT = 1
+OURS = "libbuddyscope.so"
 
 # key, title, what it is
 METRICS = [
@@ -17,6 +18,12 @@ METRICS = [
     ("rss_kib", "Peak RSS",
      "most resident memory of the largest process (VmHWM)"),
     ("faults", "Page faults", "minor and major, the program and its children"),
+]
+# title, ends of the names of figures that synthetic programs print
+OWN_FIGURES = [
+    ("Time of the synthetic programs", ("ns_per_op",)),
+    ("Fragmentation: memory held, and per byte requested",
+     ("held_mib", "held_per_requested")),
 ]
 UNITS = {"cpu_s": ("s", 1, 3), "wall_s": ("s", 1, 3),
          "rss_kib": ("MiB", 1 / 1024, 1), "faults": ("", 1, 0)}
@@ -99,30 +106,58 @@ def absolute(result, config, key):
     return f"{stats.median(values) * factor:.{digits}f} {unit}".strip()
 
 
+def best_of(results, found):
+    """(ours, other, ratio): our first configuration by the best of the other
+    allocators, the reference's 1 among them; None without ours or others."""
+    ours, others = None, {results["reference"]: 1.0}
+    for c in results["configs"]:
+        if c["control"] or c["base"] or c["name"] not in found:
+            continue
+        if os.path.basename(c["preload"]) == OURS:
+            ours = ours or c["name"]
+        else:
+            others[c["name"]] = found[c["name"]]
+    if not ours or len(others) < 2:
+        return None
+    best = min(others, key=others.get)
+    return ours, best, found[ours] / others[best] if others[best] else None
+
+
+def best_cell(results, found):
+    """1.07 (tcmalloc)"""
+    best = best_of(results, found)
+    return f"{best[2]:.3f} ({best[1]})" if best and best[2] else "–"
+
+
 def ratio_table(results, key):
     """Workloads by configurations, geometric means below."""
     names = [c["name"] for c in results["configs"] if not c["missing"]][1:]
     reference = results["reference"]
+    ours = next((c["name"] for c in results["configs"][1:]
+                 if os.path.basename(c["preload"]) == OURS), None)
     rows, columns = [], {n: [] for n in names}
     for name, result in results["workloads"].items():
         if result.get("skipped"):
             continue
-        row = [name, absolute(result, reference, key)]
+        row, medians = [name, absolute(result, reference, key)], {}
         for config in names:
             comparison = result["ratios"].get(config, {}).get(key)
             row.append("failed" if config in result["failed"]
                        else ratio(comparison))
             if comparison:
+                medians[config] = comparison["median"]
                 columns[config].append(comparison["median"])
-        rows.append(row)
-    means = [stats.geometric_mean(columns[n]) for n in names]
+        rows.append(row + [best_cell(results, medians)])
+    means = {n: stats.geometric_mean(columns[n]) for n in names}
     rows.append(["**geometric mean**", ""] +
-                [f"**{m:.3f}**" if m else "–" for m in means])
-    yield from table(["", reference, *names], rows)
+                [f"**{means[n]:.3f}**" if means[n] else "–" for n in names] +
+                [best_cell(results, {n: m for n, m in means.items() if m})])
+    yield from table(["", reference, *names, f"{ours} / best other"], rows)
 
 
-def own_figures(results):
-    """What the synthetic programs print themselves, as medians."""
+def own_figures(results, wanted):
+    """Medians of what the synthetic programs print themselves: figures whose
+    name ends in one of these."""
     names = [c["name"] for c in results["configs"] if not c["missing"]]
     rows = []
     for workload, result in results["workloads"].items():
@@ -131,6 +166,8 @@ def own_figures(results):
         samples = result["samples"]
         first = next((s for s in samples.get(names[0], []) if s), {})
         for figure in first.get("own", {}):
+            if not figure.endswith(wanted):
+                continue
             row = [f"{workload}: {figure.replace('_', ' ')}"]
             for config in names:
                 values = [s["own"][figure] for s in samples.get(config, [])
@@ -141,9 +178,24 @@ def own_figures(results):
         yield from table(["", *names], rows)
 
 
+def method(results):
+    """How the figures came about."""
+    s = results["settings"]
+    text = (f"{s['rounds']} rounds"
+            f"{', inputs a tenth (--quick)' if s['quick'] else ''}, address "
+            f"space randomisation {'on' if s['aslr'] else 'off'}")
+    if "reference" not in results:
+        yield f"{text}; medians."
+        return
+    yield (f"{text}, after one round that is not counted; order shuffled in "
+           f"each (seed {s['seed']}). Cells: median of the ratios to "
+           f"{results['reference']} of the same round, with its 95 % bootstrap "
+           "interval; the first column is absolute.")
+
+
 def heading(results):
     """What was run, where, how noisy it was."""
-    m, s = results["machine"], results["settings"]
+    m = results["machine"]
     others = [x["others"] for r in results["workloads"].values()
               for rounds in r.get("samples", {}).values() for x in rounds if x]
     yield f"# bench {results['suite']}"
@@ -153,18 +205,13 @@ def heading(results):
            f"{m['libc']}; huge pages {m['huge_pages']}; "
            f"source {m['source'] or 'unknown'}.")
     yield ""
-    yield (f"{s['rounds']} rounds after one that is not counted, order "
-           f"shuffled in each (seed {s['seed']}), address space randomisation "
-           f"{'on' if s['aslr'] else 'off'}"
-           f"{', quick: inputs a tenth' if s['quick'] else ''}. Cells: median "
-           f"of the ratios to {results['reference']} of the same round, with "
-           "its 95 % bootstrap interval; the first column is absolute.")
+    yield from method(results)
     if others:
         yield ""
         yield (f"Processor time that others took meanwhile: median "
                f"{100 * stats.median(others):.0f} %, at most "
                f"{100 * max(others):.0f} % of the machine.")
-    if any(c["name"] == "again" for c in results["configs"]):
+    if any(c["control"] for c in results["configs"]):
         yield (f"“again” is {results['reference']} once more: how far it is "
                "from 1 is noise.")
     yield ""
@@ -172,6 +219,8 @@ def heading(results):
 
 def notes(results):
     """Configurations that could not run, workloads left out, failures."""
+    if results["interrupted"]:
+        yield "- interrupted: what was to come after is not here"
     for c in results["configs"]:
         if c["missing"]:
             yield f"- {c['name']} is unavailable: {c['missing']}"
@@ -180,6 +229,8 @@ def notes(results):
             yield f"- {name} is left out: {result['skipped']}"
         for config, why in result.get("failed", {}).items():
             yield f"- **{name} failed under {config}**: {why}"
+        if result.get("counts_failed"):
+            yield f"- {name}: nothing counted: {result['counts_failed']}"
 
 
 def configurations(results):
@@ -204,9 +255,10 @@ def markdown(results, sections=()):
     for key, title, what in METRICS:
         lines += [f"## {title}", "", what[0].upper() + what[1:] + ".", "",
                   *ratio_table(results, key), ""]
-    own = list(own_figures(results))
-    if own:
-        lines += ["## Figures of the synthetic programs", "", *own, ""]
+    for title, wanted in OWN_FIGURES:
+        own = list(own_figures(results, wanted))
+        if own:
+            lines += [f"## {title}", "", *own, ""]
     for title, text in sections:
         lines += [f"## {title}", "", *text, ""]
     lines += configurations(results)

@@ -54,21 +54,29 @@ def paired_ratios(values, reference):
             if v is not None and r]
 
 
-def compare(values, reference):
-    """Median of the paired ratios with its interval, as a dictionary for JSON;
-    None if there is no pair."""
-    ratios = paired_ratios(values, reference)
-    if not ratios:
+def spread(values):
+    """Median with its interval, as a dictionary for JSON; None of nothing."""
+    if not values:
         return None
-    interval = bootstrap_interval(ratios)
+    interval = bootstrap_interval(values)
     return {
-        "median": median(ratios),
+        "median": median(values),
         "low": interval[0] if interval else None,
         "high": interval[1] if interval else None,
-        "min": min(ratios),
-        "max": max(ratios),
-        "rounds": len(ratios),
+        "min": min(values),
+        "max": max(values),
+        "rounds": len(values),
     }
+
+
+def compare(values, reference):
+    """Spread of the paired ratios; None if there is no pair."""
+    return spread(paired_ratios(values, reference))
+
+
+def differences(values, reference, factor):
+    """Spread of the paired differences times factor."""
+    return spread([(v - r) * factor for v, r in zip(values, reference)])
 
 
 def geometric_mean(values):

@@ -19,11 +19,12 @@ class MissingProgram(Exception):
 class World:
     """Where inputs lie, how large they are, where our own programs are."""
 
-    def __init__(self, inputs, build, source, scale):
+    def __init__(self, inputs, build, source, scale, operations=1):
         self.inputs = inputs
         self.build = build
         self.source = source
         self.scale = scale
+        self.operations = operations  # factor for the synthetic ones alone
 
     def program(self, name):
         """Path of an installed program."""
@@ -227,7 +228,7 @@ def start(world):
 def _micro(pattern, ops, text):
     def command(world):
         return Command([os.path.join(world.build, "bench", "micro"), pattern,
-                        str(world.scaled(ops))], figures=True)
+                        str(world.scaled(ops * world.operations))], figures=True)
     command.__doc__ = text
     return command
 
@@ -235,7 +236,7 @@ def _micro(pattern, ops, text):
 def lifetime(world):
     """300,000 objects: filled, 90 % freed, refilled, freed, after 2 s"""
     return Command([os.path.join(world.build, "bench", "lifetime"),
-                    str(world.scaled(300000))], figures=True)
+                    str(world.scaled(300000))], figures=True, enough=3)
 
 
 REAL = {
@@ -258,3 +259,4 @@ SYNTHETIC = {
     "start": start,
 }
 ALL = {**REAL, **SYNTHETIC}
+TRACED = [*REAL, "pair", "live64", "random", "producer"]
