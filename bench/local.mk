@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
 # make bench (bench-allocator, then bench-caches) and make bench-trace: figures,
-# never verdicts.  Not part of make check.
+# never verdicts.  Of make check only the harness's own test is a part.
 #
 #	BENCH_FLAGS      options of bench/run, as --rounds 5 --workloads mpv,jq
 
 EXTRA_DIST += \
 	docs/performance.md \
 	bench/run \
+	tests/bench/harness \
 	bench/harness/__init__.py \
 	bench/harness/caches.py \
 	bench/harness/configs.py \
@@ -21,8 +22,9 @@ EXTRA_DIST += \
 .PHONY: bench bench-allocator bench-caches bench-trace
 
 if !SANITIZERS
-# The first two are what the harness runs all others with.
+# The first two are what the harness's own test needs.
 check_PROGRAMS += bench/measure bench/micro
+RUN_TESTS += tests/bench/harness
 EXTRA_PROGRAMS = \
 	bench/colour \
 	bench/lifetime \
