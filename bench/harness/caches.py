@@ -71,6 +71,12 @@ def _run(argv, stream):
     return getattr(done, stream)
 
 
+def _colour_row(row):
+    misses = row["misses"]
+    return [row["mode"], row["text"],
+            "–" if misses is None else f"{misses:.3f}"]
+
+
 def markdown(results):
     """The report."""
     rows = [[name, f"{r['requested_bytes'] / 1e6:.1f} MB", f"{r['off']:.3f}",
@@ -84,7 +90,6 @@ def markdown(results):
     lines += ["", "## Colouring", "",
               "Reads of the same field in 64 slabs; misses of the first-level "
               "cache as cachegrind simulates it.", "",
-              *table(["colours", "what", "misses a read"], [
-                  [r["mode"], r["text"], "–" if r["misses"] is None
-                   else f"{r['misses']:.3f}"] for r in results.get("colouring", [])])]
+              *table(["colours", "what", "misses a read"],
+                     map(_colour_row, results.get("colouring", [])))]
     return "\n".join(lines) + "\n"

@@ -106,53 +106,68 @@ def absolute(result, config, key):
     return f"{stats.median(values) * factor:.{digits}f} {unit}".strip()
 
 
-def best_of(results, found):
-    """(ours, other, ratio): our first configuration by the best of the other
-    allocators, the reference's 1 among them; None without ours or others."""
-    ours, others = None, {results["reference"]: 1.0}
-    for c in results["configs"]:
-        if c["control"] or c["base"] or c["name"] not in found:
-            continue
-        if os.path.basename(c["preload"]) == OURS:
-            ours = ours or c["name"]
-        else:
-            others[c["name"]] = found[c["name"]]
-    if not ours or len(others) < 2:
-        return None
+def best_others(results, found):
+    """(ratio, name): ours divided by the best allocator without tracing, the
+    reference's 1 among them; None if one of the two is not there."""
+    ours = first_ours(results)
+    others = {c["name"]: found[c["name"]] for c in results["configs"]
+              if not (c["control"] or c["base"]) and c["name"] in found
+              and os.path.basename(c["preload"]) != OURS}
+    others[results["reference"]] = 1.0
     best = min(others, key=others.get)
-    return ours, best, found[ours] / others[best] if others[best] else None
+    if ours not in found or len(others) < 2 or not others[best]:
+        return None
+    return found[ours] / others[best], best
+
+
+def first_ours(results):
+    """Name of the first configuration with our library, not the reference."""
+    return next((c["name"] for c in results["configs"][1:]
+                 if os.path.basename(c["preload"]) == OURS), None)
 
 
 def best_cell(results, found):
-    """1.07 (tcmalloc)"""
-    best = best_of(results, found)
-    return f"{best[2]:.3f} ({best[1]})" if best and best[2] else "–"
+    """1.070 (tcmalloc)"""
+    best = best_others(results, found)
+    return f"{best[0]:.3f} ({best[1]})" if best else "–"
+
+
+def medians_of(result, names, key):
+    """name -> median ratio, of those that have one."""
+    found = {n: result["ratios"].get(n, {}).get(key) for n in names}
+    return {n: c["median"] for n, c in found.items() if c}
+
+
+def means_row(results, names, rows_medians):
+    """Geometric means over the workloads that all configurations have."""
+    complete = [m for m in rows_medians if len(m) == len(names)]
+    means = {n: stats.geometric_mean([m[n] for m in complete]) for n in names}
+    means = {n: m for n, m in means.items() if m}
+    return [f"**geometric mean of {len(complete)}**", "",
+            *(f"**{means[n]:.3f}**" if n in means else "–" for n in names),
+            best_cell(results, means)]
 
 
 def ratio_table(results, key):
     """Workloads by configurations, geometric means below."""
     names = [c["name"] for c in results["configs"] if not c["missing"]][1:]
     reference = results["reference"]
-    ours = next((c["name"] for c in results["configs"][1:]
-                 if os.path.basename(c["preload"]) == OURS), None)
-    rows, columns = [], {n: [] for n in names}
+    rows, rows_medians = [], []
     for name, result in results["workloads"].items():
         if result.get("skipped"):
             continue
-        row, medians = [name, absolute(result, reference, key)], {}
-        for config in names:
-            comparison = result["ratios"].get(config, {}).get(key)
-            row.append("failed" if config in result["failed"]
-                       else ratio(comparison))
-            if comparison:
-                medians[config] = comparison["median"]
-                columns[config].append(comparison["median"])
-        rows.append(row + [best_cell(results, medians)])
-    means = {n: stats.geometric_mean(columns[n]) for n in names}
-    rows.append(["**geometric mean**", ""] +
-                [f"**{means[n]:.3f}**" if means[n] else "–" for n in names] +
-                [best_cell(results, {n: m for n, m in means.items() if m})])
-    yield from table(["", reference, *names, f"{ours} / best other"], rows)
+        medians = medians_of(result, names, key)
+        rows_medians.append(medians)
+        rows.append([name, absolute(result, reference, key), *(
+            "failed" if n in result["failed"]
+            else ratio(result["ratios"].get(n, {}).get(key)) for n in names),
+            best_cell(results, medians)])
+    rows.append(means_row(results, names, rows_medians))
+    header = ["", reference, *names,
+              f"{first_ours(results) or 'ours'} / best other"]
+    if not first_ours(results):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    yield from table(header, rows)
 
 
 def own_figures(results, wanted):

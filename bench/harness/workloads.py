@@ -228,7 +228,8 @@ def start(world):
 def _micro(pattern, ops, text):
     def command(world):
         return Command([os.path.join(world.build, "bench", "micro"), pattern,
-                        str(world.scaled(ops * world.operations))], figures=True)
+                        str(world.scaled(ops * world.operations))],
+                       figures=True)
     command.__doc__ = text
     return command
 
