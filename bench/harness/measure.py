@@ -156,7 +156,8 @@ class Runner:
             figures["wall_s"] = client_s
         own = figures["cpu_s"]
         others = ticks / os.sysconf("SC_CLK_TCK") - own
-        figures["others"] = max(0.0, others / elapsed / os.cpu_count())
+        # Ticks are coarse: of a short run the share may pass its bounds.
+        figures["others"] = min(1, max(0, others / elapsed / os.cpu_count()))
         return figures
 
     def execute(self, argv, command):

@@ -79,14 +79,24 @@ def evaluate(samples, reference):
     return found
 
 
-def ratio(comparison):
-    """1.02 (1.00–1.05)"""
-    if not comparison:
+def spread_cell(spread, digits, digits_of_bounds):
+    """1.02 (1.00–1.05) with an interval, 1.02 [0.99–1.10] with a range."""
+    if not spread:
         return "–"
-    text = f"{comparison['median']:.3f}"
-    if comparison["low"] is not None:
-        text += f" ({comparison['low']:.2f}–{comparison['high']:.2f})"
+    text = f"{spread['median']:.{digits}f}"
+    bounds = "low", "high"
+    if spread["low"] is None:
+        bounds = "min", "max"
+    if spread["rounds"] > 1:
+        low, high = (f"{spread[b]:.{digits_of_bounds}f}" for b in bounds)
+        text += (f" ({low}–{high})" if bounds[0] == "low"
+                 else f" [{low}–{high}]")
     return text
+
+
+def ratio(comparison):
+    """Of a cell in the tables of ratios."""
+    return spread_cell(comparison, 3, 2)
 
 
 def table(header, rows):
@@ -205,7 +215,8 @@ def method(results):
     yield (f"{text}, after one round that is not counted; order shuffled in "
            f"each (seed {s['seed']}). Cells: median of the ratios to "
            f"{results['reference']} of the same round, with its 95 % bootstrap "
-           "interval; the first column is absolute.")
+           f"interval (in brackets, of fewer than {stats.FEWEST} rounds: the "
+           "range); the first column is absolute.")
 
 
 def heading(results):

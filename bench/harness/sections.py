@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The sections of a report that only one suite has."""
 from . import stats
-from .report import table
+from .report import spread_cell, table
 
 
 def ran(results):
@@ -60,11 +60,11 @@ def tracing_cost(results):
         row = [workload, f"{counts['allocations']:,}"]
         for name, base in bases.items():
             cost = cost_of(result, name, base)
-            row.append(ratio_ns(cost))
+            row.append(spread_cell(cost, 0, 0))
         rows.append(row)
     yield ("(CPU of the program traced − CPU untraced with the same allocator) "
-           "/ allocations, in ns: medians over the rounds with 95 % bootstrap "
-           "intervals. Allocations are counted by buddyscope's call sites in "
+           "/ allocations, in ns: medians over the rounds and their intervals. "
+           "Allocations are counted by buddyscope's call sites in "
            "one run of its own. Compared: " +
            ", ".join(f"{n} with {b}" for n, b in bases.items()) + ".")
     yield ""
@@ -80,16 +80,6 @@ def cost_of(result, name, base):
         return None
     return stats.differences([s["cpu_s"] for s in traced],
                              [s["cpu_s"] for s in plain], 1e9 / allocations)
-
-
-def ratio_ns(cost):
-    """12 (10–15)"""
-    if not cost:
-        return "–"
-    text = f"{cost['median']:.0f}"
-    if cost["low"] is not None:
-        text += f" ({cost['low']:.0f}–{cost['high']:.0f})"
-    return text
 
 
 def backtraces(results):
