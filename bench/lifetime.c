@@ -12,12 +12,14 @@
  *	thin    90 % of them freed, at random
  *	refill  the gaps filled with objects of other sizes, 32 bytes to 2 KiB
  *	empty   all freed
- *	rest    two seconds later, with a few calls now and then
+ *	rest    two seconds later, with a few small calls now and then
+ *	work    another two seconds later, with sizes up to 2 MiB among them
  *
  * held: growth of resident memory since before the first object, from
  * /proc/self/smaps_rollup (statm where there is none).  The program's own table
  * is a static array, touched before.  All bytes of an object are written.
- * rest: an allocator without a thread can give memory back only when called.
+ * rest, work: an allocator without a thread can give memory back only when it is
+ * called, and perhaps only off its fast path, which small calls alone stay on.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -105,13 +107,24 @@ static void empty(void)
 		drop(&object[i]);
 }
 
-static void rest(void)
+/* Two seconds with calls of 16 bytes up to 1 << @orders. */
+static void pass(unsigned int orders)
 {
 	for (int ms = 0; ms < REST_MS; ms += REST_STEP) {
 		usleep(REST_STEP * 1000);
-		for (unsigned int order = 4; order < 16; order++)
+		for (unsigned int order = 4; order < orders; order++)
 			free(take((size_t)1 << order));
 	}
+}
+
+static void rest(void)
+{
+	pass(16);
+}
+
+static void work(void)
+{
+	pass(22);
 }
 
 static const struct phase {
@@ -119,7 +132,7 @@ static const struct phase {
 	void (*run)(void);
 } phases[] = {
 	{ "fill", fill },   { "thin", thin }, { "refill", refill },
-	{ "empty", empty }, { "rest", rest },
+	{ "empty", empty }, { "rest", rest }, { "work", work },
 };
 
 int main(int argc, char **argv)

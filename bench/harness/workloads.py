@@ -235,7 +235,7 @@ def _micro(pattern, ops, text):
 
 
 def lifetime(world):
-    """300,000 objects: filled, 90 % freed, refilled, freed, after 2 s"""
+    """300,000 objects: filled, 90 % freed, refilled, freed, 4 s pass"""
     return Command([os.path.join(world.build, "bench", "lifetime"),
                     str(world.scaled(300000))], figures=True, enough=3)
 
