@@ -7,11 +7,12 @@
  * DIR is where the command's processes make their segments (BUDDYSCOPE_DIR or
  * dir=).  Looks at all of them every millisecond.  For each segment one line:
  *
- *	comm requested_bytes taken_bytes dedicated_caches
+ *	comm requested_bytes taken_bytes dedicated_caches allocations segment
  *
  * requested: most bytes alive at call sites of malloc and its kin, as sampled;
  * 0 with trace=off.  taken: most frames used in all zones, tables included, as
- * the zones themselves noted.
+ * the zones themselves noted.  allocations: of all call sites of malloc and its
+ * kin, exact at the end; 0 with trace=off.  segment: name of the file.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -115,16 +116,21 @@ static void report(const struct seen *s)
 {
 	const struct bs_abi_cache *c = section(s->header, BS_SEC_CACHES);
 	const struct bs_abi_zone *z = section(s->header, BS_SEC_ZONES);
-	uint64_t pages = 0, dedicated = 0, i;
+	const struct bs_abi_site *site = section(s->header, BS_SEC_SITES);
+	uint64_t pages = 0, dedicated = 0, allocs = 0, i;
 
 	for (i = 0; i < s->header->section[BS_SEC_ZONES].count; i++)
 		pages += z[i].peak_used_pages;
 	for (i = 0; i < s->header->section[BS_SEC_CACHES].count; i++)
 		dedicated += c[i].live && (c[i].flags & BS_CACHE_DEDICATED);
-	printf("%.15s %llu %llu %llu\n", s->header->comm,
+	for (i = 0; i < s->header->section[BS_SEC_SITES].count; i++)
+		if (!(site[i].kinds & BS_SITE_MMAP))
+			allocs += site[i].allocs;
+	printf("%.15s %llu %llu %llu %llu %s\n", s->header->comm,
 	       (unsigned long long)s->requested_bytes,
 	       (unsigned long long)pages * BS_ABI_PAGE_BYTES,
-	       (unsigned long long)dedicated);
+	       (unsigned long long)dedicated, (unsigned long long)allocs,
+	       s->name);
 }
 
 int main(int argc, char **argv)

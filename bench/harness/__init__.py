@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+"""The parts of bench/run: one module each for statistics, configurations,
+workloads, measuring, reports."""
