@@ -99,8 +99,8 @@ extern BS_HIDDEN __thread
 enum bs_client_word {
 	BS_CLIENT_READY = 0, /* start.c: BS_READY, else take the slow way in */
 	BS_CLIENT_STARTING,  /* start.c: 1 while a thread is in start */
-	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 19 are its own */
-	BS_CLIENT_TRACE = 20,  /* trace/: 20 to 31 are its own */
+	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 23 are its own */
+	BS_CLIENT_TRACE = 24,  /* trace/: 24 to 31 are its own */
 };
 #define BS_READY 1U
 

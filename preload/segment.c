@@ -122,7 +122,8 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		  SEGMENT_NR_DEVICES },
 		{ BS_SEC_OWNERS, sizeof(struct bs_abi_owner),
 		  SEGMENT_NR_OWNERS },
-		{ BS_SEC_SPARE0, sizeof(uint64_t), 0 },
+		{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate),
+		  room->sites },
 		{ BS_SEC_SPARE1, sizeof(uint64_t), 0 },
 		{ BS_SEC_SPARE2, sizeof(uint64_t), 0 },
 		{ BS_SEC_SPARE3, sizeof(uint64_t), 0 },
@@ -584,6 +585,7 @@ static void set_pointers(bool published)
 	seg->control = section(BS_SEC_CONTROL);
 	seg->nodes = section(BS_SEC_NODES);
 	seg->sites = section(BS_SEC_SITES);
+	seg->estimates = section(BS_SEC_ESTIMATES);
 	seg->modules = section(BS_SEC_MODULES);
 	seg->nr_nodes = h->section[BS_SEC_NODES].capacity;
 	seg->nr_sites = h->section[BS_SEC_SITES].capacity;

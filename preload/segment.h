@@ -51,6 +51,7 @@ struct segment {
 	struct bs_abi_control *control;
 	struct bs_abi_node *nodes;
 	struct bs_abi_site *sites;
+	struct bs_abi_estimate *estimates; /* as many as sites */
 	struct bs_abi_module *modules;
 	uint64_t nr_nodes, nr_sites, nr_modules; /* capacities */
 	uint64_t published; /* 1: there is a file behind it */

@@ -33,22 +33,22 @@
 #define BS_ABI_NR_SECTIONS 16U
 
 /* Section numbers: index into bs_abi_header.section[]. */
-#define BS_SEC_CONTROL 0U
-#define BS_SEC_ZONES   1U
-#define BS_SEC_CACHES  2U
-#define BS_SEC_AREAS   3U
-#define BS_SEC_NODES   4U
-#define BS_SEC_SITES   5U
-#define BS_SEC_MODULES 6U
-#define BS_SEC_PAGEMAP 7U
-#define BS_SEC_EVENTS  8U
-#define BS_SEC_VMSTAT  9U
-#define BS_SEC_DEVICES 10U
-#define BS_SEC_OWNERS  11U
-#define BS_SEC_SPARE0  12U
-#define BS_SEC_SPARE1  13U
-#define BS_SEC_SPARE2  14U
-#define BS_SEC_SPARE3  15U
+#define BS_SEC_CONTROL	 0U
+#define BS_SEC_ZONES	 1U
+#define BS_SEC_CACHES	 2U
+#define BS_SEC_AREAS	 3U
+#define BS_SEC_NODES	 4U
+#define BS_SEC_SITES	 5U
+#define BS_SEC_MODULES	 6U
+#define BS_SEC_PAGEMAP	 7U
+#define BS_SEC_EVENTS	 8U
+#define BS_SEC_VMSTAT	 9U
+#define BS_SEC_DEVICES	 10U
+#define BS_SEC_OWNERS	 11U
+#define BS_SEC_ESTIMATES 12U
+#define BS_SEC_SPARE1	 13U
+#define BS_SEC_SPARE2	 14U
+#define BS_SEC_SPARE3	 15U
 
 /* bs_abi_header.state */
 #define BS_STATE_STARTING 0U /* header not complete yet */
@@ -56,8 +56,10 @@
 #define BS_STATE_EXITED	  2U /* exit handlers ran; the process may still free */
 
 /* Trace modes (header.trace_mode). */
-#define BS_TRACE_OFF   0U
-#define BS_TRACE_EXACT 1U
+#define BS_TRACE_OFF	0U
+#define BS_TRACE_EXACT	1U
+#define BS_TRACE_AUTO	2U /* exact; sampled where that would cost too much */
+#define BS_TRACE_SAMPLE 3U
 
 #define BS_MAX_SLOTS	 64U /* per-CPU slots; more CPUs share them */
 #define BS_MAX_ZONES	 4U
@@ -138,9 +140,16 @@ struct bs_abi_header {
 	uint64_t leak_window_ns;
 	uint64_t arena_base; /* address of pfn 0 */
 	uint64_t cohort_ns;  /* width of a tag's birth window: leak_window_ns */
-	uint64_t bytes_published; /* tmpfs memory claimed so far */
-	uint64_t publish_failed;  /* pages that could not be claimed */
-	uint64_t reserved[12];
+	uint64_t bytes_published;	/* tmpfs memory claimed so far */
+	uint64_t publish_failed;	/* pages that could not be claimed */
+	uint64_t trace_sample_bytes;	/* mean bytes from sample to sample */
+	uint64_t trace_table_bytes;	/* memory of all tables of tracing */
+	uint64_t trace_limit_bytes;	/* what they may take, trace_memory= */
+	uint32_t trace_budget;		/* of the CPU, 1/1000; BS_TRACE_AUTO */
+	uint32_t trace_cost;		/* last estimate of it, 1/1000 */
+	uint32_t trace_sampled_callers; /* that are sampled now */
+	uint32_t trace_request_seen;	/* of the control page */
+	uint64_t reserved[7];
 	char comm[16];
 	char exe[256];	   /* path of the executable, may be cut */
 	char cmdline[512]; /* arguments joined by blanks, may be cut */
@@ -156,8 +165,12 @@ static_assert(sizeof(struct bs_abi_header) <= BS_ABI_PAGE_BYTES, "ABI");
  * its slow path.  Values that it does not know are ignored.
  */
 struct bs_abi_control {
-	uint32_t trim_request; /* raise by one: give free pages back now */
-	uint32_t reserved[15];
+	uint32_t trim_request;	/* raise by one: give free pages back now */
+	uint32_t trace_request; /* raise by one when these are set: */
+	uint32_t trace_mode;	/* BS_TRACE_* */
+	uint32_t trace_budget;	/* 1/1000 of the CPU; 0: as it is */
+	uint64_t trace_sample_bytes; /* 0: as it is */
+	uint32_t reserved[10];
 };
 static_assert(sizeof(struct bs_abi_control) == 64, "ABI");
 
@@ -364,12 +377,38 @@ struct bs_abi_site {
 	uint32_t cohort_born;
 	uint32_t cohort_live[BS_NR_COHORTS];
 	uint32_t lifetime[BS_NR_LIFETIMES];
-	uint64_t reserved[4];
+	uint32_t shard_of; /* not 0: counts for that site */
+	uint32_t reserved0;
+	uint64_t reserved[3];
 };
 static_assert(offsetof(struct bs_abi_site, allocs) == 16, "ABI");
 static_assert(offsetof(struct bs_abi_site, cohort_live) == 80, "ABI");
 static_assert(offsetof(struct bs_abi_site, lifetime) == 208, "ABI");
 static_assert(sizeof(struct bs_abi_site) == 320, "ABI");
+
+/*
+ * What sampling adds to the site of the same number: objects that were recorded as
+ * samples stand for others of their kind that were not.  An object of n bytes is a
+ * sample with probability p = 1 - exp(-n / interval) and stands for 1/p of them.  The
+ * sums of var_ are (1 - p)/p^2 and n^2 (1 - p)/p^2 over the samples: the variance of
+ * what is estimated, for what lives the difference of the two.  All zero for a site
+ * whose numbers are exact.  Monotonic; read freed before allocated.
+ * Source: D. G. Horvitz, D. J. Thompson, "A Generalization of Sampling Without
+ * Replacement From a Finite Universe" (1952).
+ */
+struct bs_abi_estimate {
+	uint64_t sampled_allocs;
+	uint64_t sampled_frees;
+	uint64_t allocs_256; /* objects stood for, in 1/256 */
+	uint64_t frees_256;
+	uint64_t bytes_allocated; /* requested bytes stood for */
+	uint64_t bytes_freed;
+	uint64_t var_objects_allocated; /* objects^2 */
+	uint64_t var_objects_freed;
+	uint64_t var_bytes_allocated; /* KiB^2 */
+	uint64_t var_bytes_freed;
+};
+static_assert(sizeof(struct bs_abi_estimate) == 80, "ABI");
 
 /* A loaded object.  generation orders modules that shared an address. */
 struct bs_abi_module {
