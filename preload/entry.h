@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "preload/internal.h"
+#include "preload/mm/slab.h"
 #include "preload/route.h"
 #include "preload/trace/trace.h"
 
@@ -28,6 +29,9 @@ void bs_free_atomic(void *p);
 /* Gives a block its call site; the program, or a caller in the library, calls. */
 void bs_alloc_traced(void *p, size_t size);
 void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp);
+/* The same without a trace, and free(): where the fast way did not do. */
+void *bs_alloc_slow(size_t size, size_t align, gfp_t gfp);
+void bs_free_slow(void *p, const char *call);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
 /*
@@ -51,17 +55,15 @@ BS_INLINE void *bs_alloc_block(size_t size, size_t align, gfp_t gfp)
 /* NULL with errno = ENOMEM.  align: power of two; 1 gives the usual 16. */
 BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
-	void *p;
+	void *p = align <= KMALLOC_MINALIGN && !(gfp & ~__GFP_ZERO)
+			  ? mm_alloc_fast(size)
+			  : NULL;
 
+	if (likely(p))
+		return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 	if (bs_tracing)
 		return bs_alloc_and_trace(size, align, gfp);
-	if (unlikely(!bs_enter()))
-		return bs_alloc_atomic(size, align, gfp);
-	p = bs_alloc_block(size, align, gfp);
-	bs_leave();
-	if (unlikely(!p))
-		errno = ENOMEM;
-	return p;
+	return bs_alloc_slow(size, align, gfp);
 }
 
 /* 0, or -EALREADY: it was free. */
@@ -79,21 +81,9 @@ BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 /* errno is left alone, whatever happens. */
 BS_INLINE void bs_free(void *p, const char *call)
 {
-	struct mm_block b;
-	int ret;
-
-	if (!p)
+	if (likely(mm_free_fast(p)))
 		return;
-	if (unlikely(!bs_enter())) {
-		bs_free_atomic(p);
-		return;
-	}
-	ret = mm_lookup(p, &b);
-	if (likely(!ret))
-		ret = bs_free_block(p, &b);
-	bs_leave();
-	if (unlikely(ret))
-		bs_free_failed(p, ret, call, __builtin_return_address(0));
+	bs_free_slow(p, call);
 }
 
 #endif

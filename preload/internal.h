@@ -84,8 +84,9 @@ extern BS_HIDDEN char **bs_environ;
  */
 struct bs_tls {
 	uint32_t depth; /* 1: inside an exported function (or a fork) */
-	uint32_t
-		no_trace; /* > 0: charge allocations to site 0, do not unwind */
+	/* > 0: charge allocations to site 0, do not unwind */
+	uint16_t no_trace;
+	bool fork_nested; /* fork.c */
 };
 extern BS_HIDDEN __thread
 	__attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
@@ -170,6 +171,8 @@ void bs_child(bool raw);
 /* ---- fork.c ------------------------------------------------------------------ */
 
 void bs_fork_register(void);
+/* A thread may come that rseq does not know, or membarrier be forbidden. */
+void bs_sections_end(void);
 
 /* ---- report.c ---------------------------------------------------------------- */
 

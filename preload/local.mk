@@ -44,6 +44,10 @@ libmm_la_SOURCES = \
 	preload/sys/arch-x86_64.h \
 	preload/sys/arch.h \
 	preload/sys/lock.c \
+	preload/sys/rseq-aarch64.h \
+	preload/sys/rseq-x86_64.h \
+	preload/sys/rseq.c \
+	preload/sys/rseq.h \
 	preload/sys/say.c \
 	preload/sys/sys.c \
 	preload/sys/sys.h \

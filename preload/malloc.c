@@ -107,6 +107,40 @@ __attribute__((noinline)) void *bs_alloc_and_trace(size_t size, size_t align,
 	return p;
 }
 
+__attribute__((noinline)) void *bs_alloc_slow(size_t size, size_t align,
+					      gfp_t gfp)
+{
+	void *p;
+
+	if (unlikely(!bs_enter()))
+		return bs_alloc_atomic(size, align, gfp);
+	p = bs_alloc_block(size, align, gfp);
+	bs_leave();
+	if (unlikely(!p))
+		errno = ENOMEM;
+	return p;
+}
+
+/* Exported functions end in a jump to it, so that its caller is the program. */
+__attribute__((noinline)) void bs_free_slow(void *p, const char *call)
+{
+	struct mm_block b;
+	int ret;
+
+	if (!p)
+		return;
+	if (unlikely(!bs_enter())) {
+		bs_free_atomic(p);
+		return;
+	}
+	ret = mm_lookup(p, &b);
+	if (likely(!ret))
+		ret = bs_free_block(p, &b);
+	bs_leave();
+	if (unlikely(ret))
+		bs_free_failed(p, ret, call, __builtin_return_address(0));
+}
+
 BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
 {
 	int saved_errno = errno;

@@ -10,10 +10,11 @@
  * Locks:  none.  Async-signal safe, but for the first syscall().
  *
  * seccomp(2) has no function in libc: libseccomp and everybody else come
- * through syscall() or prctl().
+ * through syscall() or prctl().  So do those who make threads without libc.
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
@@ -32,6 +33,18 @@ static void filter_coming(void)
 		return;
 	__atomic_store_n(&bs_sandboxed, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&mm.sandboxed, true, __ATOMIC_RELAXED);
+	bs_sections_end();
+}
+
+/* A thread that rseq does not know, or one that leaves rseq. */
+static bool ends_sections(long nr, long a0)
+{
+#ifdef SYS_vfork
+	if (nr == SYS_vfork)
+		return true;
+#endif
+	return (nr == SYS_clone && a0 & CLONE_VM) || nr == SYS_clone3 ||
+	       nr == SYS_rseq;
 }
 
 /* tail.S calls this with the first arguments of syscall() and jumps on. */
@@ -50,6 +63,8 @@ void *bs_real_syscall(long nr, long a0)
 		      a0 != SECCOMP_GET_NOTIF_SIZES) ||
 		     (nr == SYS_prctl && a0 == PR_SET_SECCOMP)))
 		filter_coming();
+	if (unlikely(ends_sections(nr, a0)))
+		bs_sections_end();
 	return fn;
 }
 

@@ -131,8 +131,12 @@ static bool come_to_life(void)
 		bs_child(true);
 	if (state == ST_UP && !bs_tracing && !segment_self()->ready)
 		segment_child_publish();
-	if (state == ST_UP && (bs_tracing || segment_self()->ready))
+	if (state == ST_UP && (bs_tracing || segment_self()->ready)) {
 		bs_wipe->client[BS_CLIENT_READY] = BS_READY;
+		if (mm.rseq && !bs_tracing)
+			bs_wipe->fast_bytes = (uint32_t)MIN(
+				KMALLOC_FINE, route_from_bytes - 1);
+	}
 	start_unlock();
 	return state == ST_UP;
 }

@@ -2,13 +2,16 @@
 /*
  * tail.S - exported functions that must leave no frame behind.
  *
- * Owns:   dlopen dlmopen (see dl.c) and syscall (see sandbox.c).
+ * Owns:   dlopen dlmopen (see dl.c), syscall (see sandbox.c), vfork (see fork.c).
  * Layer:  preload.
  * Source: System V ABI for x86-64; AAPCS64.
  *
  * Each saves the argument registers, calls its C half, restores them and jumps
  * on: the real function sees our caller's return address and stack, and with
  * them every variable argument.
+ *
+ * vfork's child returns first and overwrites the stack below its caller, so the
+ * parent's return address waits in a register, as in any libc.
  */
 #if defined(__x86_64__)
 
@@ -77,6 +80,36 @@ ENTRY syscall
 	RESTORE_AND_JUMP
 END syscall
 
+/* pid_t vfork(void): clone(flags, 0, 0, 0, 0), which ignores r8 and r9 */
+ENTRY vfork
+	subq	$8, %rsp
+	.cfi_adjust_cfa_offset 8
+	call	bs_vfork_begin
+	addq	$8, %rsp
+	.cfi_adjust_cfa_offset -8
+	popq	%r9
+	.cfi_adjust_cfa_offset -8
+	.cfi_register %rip, %r9
+	movl	%eax, %edi
+	movl	%eax, %r8d
+	xorl	%esi, %esi
+	xorl	%edx, %edx
+	xorl	%r10d, %r10d
+	movl	$56, %eax
+	syscall
+	pushq	%r9
+	.cfi_adjust_cfa_offset 8
+	.cfi_offset %rip, -8
+	testq	%rax, %rax
+	jz	1f
+	movq	%rax, %rdi
+	movl	%r8d, %esi
+	jmp	bs_vfork_end
+1:	ret
+END vfork
+	.globl	__vfork
+	.set	__vfork, vfork
+
 #elif defined(__aarch64__)
 
 	.macro	ENTRY name
@@ -139,6 +172,31 @@ ENTRY syscall
 	bl	bs_real_syscall
 	RESTORE_AND_JUMP
 END syscall
+
+ENTRY vfork
+	stp	x29, x30, [sp, #-16]!
+	.cfi_def_cfa_offset 16
+	.cfi_offset 29, -16
+	.cfi_offset 30, -8
+	bl	bs_vfork_begin
+	ldp	x29, x30, [sp], #16
+	.cfi_restore 29
+	.cfi_restore 30
+	.cfi_def_cfa_offset 0
+	mov	x6, x0
+	mov	x1, #0
+	mov	x2, #0
+	mov	x3, #0
+	mov	x4, #0
+	mov	x8, #220
+	svc	#0
+	cbz	x0, 1f
+	mov	x1, x6
+	b	bs_vfork_end
+1:	ret
+END vfork
+	.globl	__vfork
+	.set	__vfork, vfork
 
 #else
 #error "buddyscope: x86_64 and aarch64 only"

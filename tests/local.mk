@@ -16,7 +16,7 @@ MM_TESTS = \
 	tests/unit/test_mm_corrupt \
 	tests/unit/test_mm_random \
 	tests/unit/test_slab
-UNIT_TESTS += $(MM_TESTS)
+UNIT_TESTS += $(MM_TESTS) tests/unit/locked-arrays
 MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 MM_TEST_LIBS = libmm.la $(CMOCKA_LIBS) -lpthread
 tests_unit_test_areas_SOURCES = tests/unit/test_areas.c tests/unit/mm_pub.h \
@@ -52,7 +52,8 @@ tests_unit_test_slab_LDADD = $(MM_TEST_LIBS)
 EXTRA_DIST += \
 	tests/bare-system \
 	tests/clip \
-	tests/plugin/leak.c
+	tests/plugin/leak.c \
+	tests/unit/locked-arrays
 
 if TESTS_ENABLED
 check_PROGRAMS += $(MM_TESTS)

@@ -45,6 +45,7 @@ static_assert(GFP_DMA == BS_GFP_DMA && GFP_HIGH == BS_GFP_HIGH &&
 #define EVENT_BURST	  10U
 
 struct mm mm;
+union mm_wipe_page mm_wipe_page __attribute__((aligned(PAGE_SIZE)));
 
 void mm_default_config(struct mm_config *config)
 {
@@ -59,17 +60,12 @@ void mm_default_config(struct mm_config *config)
 	config->dedicated = true;
 }
 
-static int make_wipe(void)
+static void init_wipe(void)
 {
-	struct mm_wipe *wipe = sys_reserve(PAGE_SIZE);
-
-	if (!wipe)
-		return -ENOMEM;
+	mm.wipe = &mm_wipe_page.wipe;
 	/* Before Linux 4.14 refused: then only pthread_atfork tells of fork. */
-	sys_madvise(wipe, PAGE_SIZE, MADV_WIPEONFORK);
-	wipe->alive = 1;
-	mm.wipe = wipe;
-	return 0;
+	sys_madvise(mm.wipe, PAGE_SIZE, MADV_WIPEONFORK);
+	mm.wipe->alive = 1;
 }
 
 int mm_init(const struct mm_config *config, const struct mm_client *client)
@@ -87,9 +83,11 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	mm.nr_slots = MIN(sys_nr_cpus(), (unsigned int)MM_MAX_SLOTS);
 	list_init(&mm.cache_chain);
 	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem);
-	err = make_wipe();
-	if (!err)
-		err = page_alloc_init();
+	init_wipe();
+	mm.rseq = !mm.config.tags && sys_rseq_init();
+	if (mm.rseq)
+		mm.wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
+	err = page_alloc_init();
 	if (!err)
 		err = kmalloc_init();
 	if (!err)
@@ -119,8 +117,7 @@ void mm_destroy(void)
 	carveouts_destroy();
 	slab_debug_destroy();
 	page_alloc_destroy();
-	if (mm.wipe)
-		sys_munmap(mm.wipe, PAGE_SIZE);
+	memset(&mm_wipe_page, 0, sizeof(mm_wipe_page));
 	memset(&mm, 0, sizeof(mm));
 }
 
@@ -251,6 +248,38 @@ out:
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
 }
 
+/* ---- restartable sequences ----------------------------------------------------------- */
+
+void mm_sections_stop(void)
+{
+	sys_lock(&mm.stop_lock, SYS_RANK_STOP);
+	/* Held meanwhile: whoever comes second finds them stopped, too. */
+	if (!mm.nr_stops++ && mm.rseq) {
+		__atomic_store_n(&mm.wipe->slots, 0, __ATOMIC_RELAXED);
+		if (!sys_alone())
+			sys_rseq_restart_all();
+	}
+	sys_unlock(&mm.stop_lock, SYS_RANK_STOP);
+}
+
+void mm_sections_start(void)
+{
+	sys_lock(&mm.stop_lock, SYS_RANK_STOP);
+	if (!--mm.nr_stops && mm.rseq)
+		__atomic_store_n(&mm.wipe->slots, mm.nr_slots,
+				 __ATOMIC_RELEASE);
+	sys_unlock(&mm.stop_lock, SYS_RANK_STOP);
+}
+
+void mm_sections_end(void)
+{
+	if (!mm.rseq)
+		return;
+	mm_sections_stop();
+	__atomic_store_n(&mm.rseq, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&mm.wipe->fast_bytes, 0, __ATOMIC_RELAXED);
+}
+
 /* ---- all locks ---------------------------------------------------------------------- */
 
 /* fork holds many locks of one rank, which the rank checker does not know. */
@@ -304,10 +333,12 @@ static void for_each_zone_lock(void (*fn)(struct sys_lock *l))
 	fn(&mm.device_lock);
 	fn(&mm.map_lock);
 	fn(&mm.event_lock);
+	fn(&mm.stop_lock);
 }
 
 void mm_fork_prepare(void)
 {
+	mm_sections_stop();
 	take(&mm.chain_lock);
 	take(&mm.vm_lock);
 	take(&mm.array_lock);
@@ -324,6 +355,7 @@ void mm_fork_parent(void)
 	drop(&mm.array_lock);
 	drop(&mm.vm_lock);
 	drop(&mm.chain_lock);
+	mm_sections_start();
 }
 
 /* The child's page is wiped: it publishes nothing until preload/ says so. */
@@ -352,6 +384,7 @@ void mm_fork_child(void)
 	mm.nr_forks++;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
+	mm.nr_stops = 1; /* those of other threads are over */
 	mm_fork_parent();
 }
 
@@ -373,7 +406,7 @@ unsigned int mm_raw_child(void)
 	}
 	mm.vm_lock.word = mm.chain_lock.word = 0;
 	mm.map_lock.word = mm.event_lock.word = mm.array_lock.word = 0;
-	mm.device_lock.word = 0;
+	mm.device_lock.word = mm.stop_lock.word = 0;
 	vm_walk(reset_slot, NULL);
 	forget_publication();
 	for (i = 0; i < mm.nr_zones; i++) {
@@ -392,6 +425,9 @@ unsigned int mm_raw_child(void)
 		lost++;
 	}
 	lost += slab_raw_child();
+	mm.nr_stops = 0;
+	if (mm.rseq)
+		mm.wipe->slots = mm.nr_slots;
 	if (lost)
 		mm_count(BS_VMSTAT_FORK_ABANDONED, lost);
 	return lost;

@@ -99,6 +99,7 @@
  *   list lock    one cache's kmem_list3
  *   zone lock    one zone: free lists, counters, struct page of its free blocks
  *   device lock  names and counters of devices
+ *   stop lock    whether sections may run
  * struct page of a used block belongs to its owner.
  * No lock is held while the program's code or an unwinder runs.
  *
@@ -116,6 +117,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/sys/rseq.h"
 #include "preload/sys/sys.h"
 #include "shared/abi.h"
 
@@ -241,9 +243,17 @@ struct page {
 			uint64_t reserved;
 		}; /* FREE, PCP */
 	};
-	uint32_t use;	 /* BS_USE_*: what a used block is counted as */
-	uint32_t device; /* LARGE with use DMA: index of its device */
+	uint32_t use; /* BS_USE_*: what a used block is counted as */
+	union {
+		uint32_t device; /* LARGE with use DMA: index of its device */
+		/*
+		 * SLAB: bytes from the slab's first object to this frame, modulo
+		 * 2^32.  PAGE_LOST: no offset that an object has.
+		 */
+		uint32_t from_s_mem;
+	};
 };
+#define PAGE_LOST 0x80000000U
 static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
 
 /*
@@ -344,22 +354,36 @@ struct slab {
 };
 
 /*
- * LIFO of free objects; its objects are ACTIVE in their slabs.  Guarded by lock
- * where it is a CPU's, by the list lock where it is the shared one.  hits count
- * what the array served alone since they were last added to the cache's.
+ * LIFO of free objects; its objects are ACTIVE in their slabs.  The shared one is
+ * guarded by the list lock.  A slot's is used either under its lock or, where there
+ * is rseq, in a section of a thread that has the slot; slab.c tells how the two
+ * keep out of each other's way.
+ *
+ * What the array serves alone is counted within state: the upper bits are the
+ * objects taken since `base` objects were in it, and those put follow from that.
+ * hits are what was counted before and not yet added to the cache's.
  * limit is 0 with slab_debug: then every call goes the long way.
  */
 struct array_cache {
-	struct sys_lock lock;
-	uint32_t avail;
-	uint32_t limit;
-	uint32_t batchcount;
+	uint32_t base;
+	uint32_t slot;
 	uint64_t alloc_hits;
 	uint64_t free_hits;
 	uint32_t touched; /* since the last round of reaping */
-	uint32_t reserved;
+	uint32_t batchcount;
+	union {
+		uint64_t state;
+		uint16_t avail; /* its lower bits */
+	};
+	uint32_t limit;
+	struct sys_lock lock;
 	void *entry[];
 };
+static_assert(offsetof(struct array_cache, state) == RSEQ_STATE &&
+		      offsetof(struct array_cache, avail) == RSEQ_STATE &&
+		      offsetof(struct array_cache, limit) == RSEQ_LIMIT &&
+		      offsetof(struct array_cache, entry) == RSEQ_ENTRY,
+	      "an array is the stack of rseq.h");
 
 struct kmem_list3 {
 	struct list_head slabs_partial;
@@ -393,16 +417,18 @@ struct kmem_list3 {
 	(SLAB_DEBUG_FREE | SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER)
 
 struct kmem_cache {
-	struct array_cache *array[MM_MAX_SLOTS]; /* created at first use */
 	uint32_t buffer_size; /* from one object to the next */
 	uint32_t reciprocal_buffer_size;
 	/* num * buffer_size; 0 with slab_debug: lookups go the long way. */
 	uint32_t plain_bytes;
-	uint32_t num;	      /* objects per slab */
-	uint32_t flags;	      /* SLAB_* */
-	uint32_t gfpflags;    /* forced on the page allocator: zone, type */
-	uint32_t object_size; /* asked for at creation */
-	uint32_t lead_bytes;  /* red zone on the left of an object */
+	uint32_t num;	   /* objects per slab */
+	uint32_t flags;	   /* SLAB_* */
+	uint32_t gfpflags; /* forced on the page allocator: zone, type */
+	/* For sections: the slot's array, or an empty one while it is locked. */
+	struct array_cache *open[MM_MAX_SLOTS];
+	struct array_cache *array[MM_MAX_SLOTS]; /* created at first use */
+	uint32_t object_size;			 /* asked for at creation */
+	uint32_t lead_bytes; /* red zone on the left of an object */
 	uint32_t limit, batchcount, shared;
 	uint32_t gfporder;
 	uint32_t colour, colour_off;
@@ -487,10 +513,26 @@ struct mm_pub {
  * by whatever means (but not in a vfork child, which shares everything).
  */
 struct mm_wipe {
+	/*
+	 * Sections may use slots below this; 0 while they are stopped.  Changed
+	 * under the stop lock.
+	 */
+	uint32_t slots;
+	/*
+	 * preload/: requests of 1 to so many bytes may be served, and blocks be
+	 * freed, by sections alone; 0: every call goes the long way.
+	 */
+	uint32_t fast_bytes;
 	uint64_t alive;
 	struct mm_pub pub;
 	uint64_t client[32]; /* preload/'s own words */
 };
+union mm_wipe_page {
+	struct mm_wipe wipe;
+	char page[PAGE_SIZE];
+};
+/* All zero before the start.  Direct, because malloc() and free() begin with it. */
+extern __attribute__((visibility("hidden"))) union mm_wipe_page mm_wipe_page;
 
 /* What slab_debug found, for a report.  Sites may be 0: not known. */
 struct slab_error {
@@ -558,6 +600,7 @@ struct mm_ratelimit {
 
 struct mm {
 	bool up;
+	bool rseq; /* arrays are used in sections, too; never again once false */
 	struct mm_wipe *wipe;
 	struct mm_config config;
 	struct mm_client client;
@@ -582,6 +625,8 @@ struct mm {
 	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
 	struct sys_lock array_lock; /* creation of array_caches */
+	struct sys_lock stop_lock;  /* nr_stops, wipe->slots */
+	uint32_t nr_stops;	    /* who wants no section to run */
 	struct sys_lock meta_lock;  /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	struct meta_chunk
@@ -615,7 +660,7 @@ struct mm {
 	struct mm_ratelimit ratelimit[BS_NR_EVENTS];
 	uint64_t vmstat[BS_NR_VMSTAT];
 };
-extern struct mm mm;
+extern __attribute__((visibility("hidden"))) struct mm mm;
 
 #define SECT_ONLINE 0x1U
 #define SECT_MAPPED 0x2U
@@ -673,6 +718,16 @@ unsigned int mm_raw_child(void);
  * state of everything.  Takes all locks.
  */
 void mm_publish_all(void);
+
+/*
+ * No thread is in a section from the return on until mm_sections_start() was called
+ * as often: arrays change under their locks alone.
+ * Context: any locks held but the stop lock.
+ */
+void mm_sections_stop(void);
+void mm_sections_start(void);
+/* Never again: a thread may run without its rseq, or membarrier be forbidden. */
+void mm_sections_end(void);
 
 /* ---- allocation -------------------------------------------------------------------- */
 

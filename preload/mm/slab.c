@@ -27,6 +27,9 @@
 #define REAP_NS		2000000000ULL /* per-CPU arrays */
 #define REAP_LIST3_NS	4000000000ULL /* free slabs and the shared array */
 #define UNTOUCHED_BATCH 16U
+/* An array is locked in the slot's own section; so often a thread may move. */
+#define SLOT_TRIES 4
+
 /* What a caller may add to the cache's own gfpflags. */
 #define GFP_OF_CALLER (GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY)
 
@@ -122,6 +125,9 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	for (i = 0; i < nr_pages; i++) {
 		page[i].cache = cachep;
 		page[i].slab = slabp;
+		page[i].from_s_mem =
+			(uint32_t)(pfn_to_virt(page_to_pfn(&page[i])) -
+				   slabp->s_mem);
 		set_page_kind(&page[i], PK_SLAB);
 	}
 	list_add(&slabp->list, &l3->slabs_free);
@@ -181,6 +187,39 @@ static struct list_head *unlink_free_slabs(struct kmem_cache *cachep,
 
 /* ---- arrays -------------------------------------------------------------------------- */
 
+/*
+ * Where there is rseq the array of a slot changes in three ways:
+ *
+ *   1. In a section, which takes the array from cachep->open[slot].
+ *   2. Under its lock, by a thread that had the slot when it took the array out of
+ *      open[]: it did so in a section of its own, so no other is under way, and
+ *      those that follow find no_array there.  It puts the array back before it
+ *      unlocks, wherever it runs by then.
+ *   3. Under its lock, by anybody within mm_sections_stop().
+ *
+ * Where there is none, under its lock.
+ */
+struct array_cache no_array;
+
+/* What sections counted in state, to hits.  ac locked. */
+static void count_hits(struct array_cache *ac)
+{
+	uint64_t taken = ac->state >> 16;
+
+	ac->alloc_hits += taken;
+	ac->free_hits += ac->avail + taken - ac->base;
+	ac->state = ac->base = ac->avail;
+}
+
+/* After a change that is no hit. */
+static void cpu_cache_unlock(struct kmem_cache *cachep, struct array_cache *ac)
+{
+	ac->base = ac->avail;
+	if (mm.rseq)
+		__atomic_store_n(&cachep->open[ac->slot], ac, __ATOMIC_RELEASE);
+	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+}
+
 static struct array_cache *make_array(uint32_t limit, uint32_t batchcount)
 {
 	struct array_cache *ac = meta_alloc(array_cache_bytes(limit));
@@ -202,18 +241,57 @@ static struct array_cache *new_array_cache(struct kmem_cache *cachep,
 	ac = cachep->array[slot];
 	if (!ac) {
 		ac = make_array(cachep->limit, cachep->batchcount);
+		if (ac)
+			ac->slot = slot;
 		__atomic_store_n(&cachep->array[slot], ac, __ATOMIC_RELEASE);
 	}
 	sys_unlock(&mm.array_lock, SYS_RANK_ARRAY);
 	return ac;
 }
 
-/* Lock this CPU's array, or the next that is not taken.  NULL: no memory. */
+/* Way 2 above; NULL: no memory, sections are stopped, or the array is taken. */
+static struct array_cache *slot_cache_lock(struct kmem_cache *cachep)
+{
+	struct array_cache *ac;
+	unsigned int tries;
+	uint32_t slot;
+
+	/* This may be a child of vfork, whose slot is not known. */
+	if (unlikely(__atomic_load_n(&mm.nr_stops, __ATOMIC_RELAXED)))
+		return NULL;
+	for (tries = 0; tries < SLOT_TRIES; tries++) {
+		slot = sys_rseq_slot();
+		if (unlikely(slot >= mm.nr_slots))
+			break;
+		ac = __atomic_load_n(&cachep->array[slot], __ATOMIC_ACQUIRE);
+		if (unlikely(!ac))
+			ac = new_array_cache(cachep, slot);
+		if (unlikely(!ac) ||
+		    unlikely(!sys_trylock(&ac->lock, SYS_RANK_CPU)))
+			break;
+		if (likely(rseq_store((void **)&cachep->open[slot], &no_array,
+				      slot)))
+			return ac;
+		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	}
+	return NULL;
+}
+
+/*
+ * Lock this CPU's array, or the next that is not taken.  NULL: use the lists.
+ */
 static struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 {
-	unsigned int slot = sys_getcpu() % mm.nr_slots, i = 0;
+	unsigned int slot, i = 0;
 	struct array_cache *ac;
 
+	if (mm.rseq) {
+		ac = slot_cache_lock(cachep);
+		if (ac)
+			count_hits(ac);
+		return ac;
+	}
+	slot = sys_getcpu() % mm.nr_slots;
 	for (;;) {
 		ac = __atomic_load_n(&cachep->array[slot], __ATOMIC_ACQUIRE);
 		if (unlikely(!ac)) {
@@ -222,16 +300,18 @@ static struct array_cache *cpu_cache_lock(struct kmem_cache *cachep)
 				return NULL;
 		}
 		if (likely(sys_trylock(&ac->lock, SYS_RANK_CPU)))
-			return ac;
+			goto out_count;
 		if (++i == mm.nr_slots)
 			break;
 		slot = slot + 1 == mm.nr_slots ? 0 : slot + 1;
 	}
 	sys_spin_lock(&ac->lock, SYS_RANK_CPU);
+out_count:
+	count_hits(ac);
 	return ac;
 }
 
-/* Add an array's hits to the cache's.  Its lock and the list lock held. */
+/* Add an array's hits to the cache's.  Its lock and the list lock held; counted. */
 static void fold_hits(struct kmem_cache *cachep, struct array_cache *ac)
 {
 	if (ac->alloc_hits || ac->free_hits)
@@ -296,10 +376,10 @@ static uint32_t transfer_objects(struct array_cache *to,
 				 struct array_cache *from, uint32_t nr)
 {
 	nr = MIN(MIN(nr, from->avail), to->limit - to->avail);
-	from->avail -= nr;
+	from->avail = (uint16_t)(from->avail - nr);
 	memcpy(to->entry + to->avail, from->entry + from->avail,
 	       nr * sizeof(void *));
-	to->avail += nr;
+	to->avail = (uint16_t)(to->avail + nr);
 	from->touched = 1;
 	return nr;
 }
@@ -320,7 +400,9 @@ static bool cache_refill(struct kmem_cache *cachep, struct array_cache *ac)
 	shared = cachep->list3.shared;
 	cachep->refills++;
 	if (!shared || !transfer_objects(ac, shared, batch))
-		ac->avail += lists_take(cachep, ac->entry + ac->avail, batch);
+		ac->avail = (uint16_t)(ac->avail +
+				       lists_take(cachep, ac->entry + ac->avail,
+						  batch));
 	if (ac->avail)
 		cachep->alloc_misses++;
 	list3_unlock(cachep);
@@ -338,31 +420,50 @@ void *slab_take_object(struct kmem_cache *cachep)
 	return objp;
 }
 
-/* An object of ac after a refill; NULL: no memory.  cpu lock held, released. */
+/* Without an array. */
+static void *lists_alloc(struct kmem_cache *cachep, gfp_t gfp)
+{
+	void *objp = slab_take_object(cachep);
+
+	while (!objp && cache_grow(cachep, gfp))
+		objp = slab_take_object(cachep);
+	return objp;
+}
+
+/*
+ * An object of ac, after a refill if need be; NULL: no memory.  cpu lock held,
+ * released.
+ */
 static void *refill_and_take(struct kmem_cache *cachep, struct array_cache *ac,
-			     gfp_t gfp)
+			     gfp_t gfp, bool *refilled)
 {
 	void *objp;
 
-	while (!ac->avail && !cache_refill(cachep, ac)) {
-		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	*refilled = false;
+	while (!ac->avail) {
+		*refilled = cache_refill(cachep, ac);
+		if (*refilled)
+			break;
+		cpu_cache_unlock(cachep, ac);
 		cache_reap(sys_now_coarse_ns());
 		if (!cache_grow(cachep, gfp))
 			return NULL;
 		ac = cpu_cache_lock(cachep);
 		if (!ac)
-			return NULL;
+			return lists_alloc(cachep, gfp);
 	}
 	objp = ac->entry[--ac->avail];
+	if (!*refilled)
+		ac->alloc_hits++;
 	ac->touched = 1;
-	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	cpu_cache_unlock(cachep, ac);
 	return objp;
 }
 
 void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 		       gfp_t gfp, size_t size)
 {
-	bool refill = ac;
+	bool refilled;
 	void *objp;
 
 	if (cache_has_debug(cachep)) {
@@ -370,12 +471,14 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 			sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		return slab_debug_alloc(cachep, gfp, size);
 	}
-	if (!ac)
+	if (ac)
+		count_hits(ac);
+	else
 		ac = cpu_cache_lock(cachep);
 	if (!ac)
-		return NULL;
-	objp = refill_and_take(cachep, ac, gfp);
-	if (refill && size != SLAB_WHOLE_OBJECT)
+		return lists_alloc(cachep, gfp);
+	objp = refill_and_take(cachep, ac, gfp, &refilled);
+	if (refilled && size != SLAB_WHOLE_OBJECT)
 		kmalloc_observe(cachep, size);
 	return objp;
 }
@@ -457,13 +560,13 @@ static struct list_head *flush_array(struct kmem_cache *cachep,
 		nr = MIN(nr, shared->limit - shared->avail);
 		memcpy(shared->entry + shared->avail, ac->entry,
 		       nr * sizeof(void *));
-		shared->avail += nr;
+		shared->avail = (uint16_t)(shared->avail + nr);
 	} else {
 		chain = free_block(cachep, ac->entry, nr);
 	}
 	if (use_shared)
 		count_free_miss(cachep);
-	ac->avail -= nr;
+	ac->avail = (uint16_t)(ac->avail - nr);
 	memmove(ac->entry, ac->entry + nr, ac->avail * sizeof(void *));
 	list3_unlock(cachep);
 	return chain;
@@ -491,23 +594,27 @@ int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 			sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 		return slab_debug_free(cachep, objp);
 	}
-	if (!ac)
+	if (ac)
+		count_hits(ac);
+	else
 		ac = cpu_cache_lock(cachep);
-	if (!ac) { /* no array ever existed: straight to the slab */
+	if (!ac) { /* straight to the slab */
 		slab_put_object(cachep, objp);
 		return 0;
 	}
 	if (ac->avail && ac->entry[ac->avail - 1] == objp) {
-		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+		cpu_cache_unlock(cachep, ac);
 		return -EALREADY;
 	}
 	if (ac->avail >= ac->limit) {
 		chain = flush_array(cachep, ac, ac->batchcount, true);
 		flushed = true;
+	} else {
+		ac->free_hits++;
 	}
 	ac->entry[ac->avail++] = objp;
 	ac->touched = 1;
-	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	cpu_cache_unlock(cachep, ac);
 	if (flushed) {
 		destroy_slabs(cachep, chain);
 		cache_reap(sys_now_coarse_ns());
@@ -520,12 +627,12 @@ int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 /* drain_array(): a fifth of what it may hold; half of what it has, if less. */
 static uint32_t to_reap(const struct array_cache *ac)
 {
-	uint32_t nr = (ac->limit + 4) / 5;
+	uint32_t nr = (ac->limit + 4) / 5, avail = ac->avail;
 
-	return nr > ac->avail ? (ac->avail + 1) / 2 : nr;
+	return nr > avail ? (avail + 1) / 2 : nr;
 }
 
-/* An array that was not used since the last round. */
+/* An array that was not used since the last round.  Sections are stopped. */
 static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 {
 	struct list_head *chain = NULL;
@@ -533,6 +640,7 @@ static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 
 	if (!ac || !sys_trylock(&ac->lock, SYS_RANK_CPU))
 		return;
+	count_hits(ac);
 	nr = to_reap(ac);
 	if (ac->touched || ac->alloc_hits || ac->free_hits) {
 		sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
@@ -542,7 +650,7 @@ static void reap_array(struct kmem_cache *cachep, struct array_cache *ac)
 	} else if (nr) {
 		chain = flush_array(cachep, ac, nr, false);
 	}
-	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+	cpu_cache_unlock(cachep, ac);
 	destroy_slabs(cachep, chain);
 }
 
@@ -556,7 +664,7 @@ static struct list_head *drain_shared(struct kmem_cache *cachep, uint32_t nr)
 		return NULL;
 	nr = MIN(nr, shared->avail);
 	chain = free_block(cachep, shared->entry, nr);
-	shared->avail -= nr;
+	shared->avail = (uint16_t)(shared->avail - nr);
 	memmove(shared->entry, shared->entry + nr,
 		shared->avail * sizeof(void *));
 	return chain;
@@ -597,6 +705,7 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	before = cachep->reaped;
 	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
+	mm_sections_stop();
 	for (i = 0; i < mm.nr_slots; i++) {
 		struct array_cache *ac =
 			__atomic_load_n(&cachep->array[i], __ATOMIC_ACQUIRE);
@@ -604,11 +713,12 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 		if (!ac)
 			continue;
 		sys_spin_lock(&ac->lock, SYS_RANK_CPU);
-		chain = ac->avail ? flush_array(cachep, ac, ac->avail, false)
-				  : NULL;
-		sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
+		count_hits(ac);
+		chain = flush_array(cachep, ac, ac->avail, false);
+		cpu_cache_unlock(cachep, ac);
 		destroy_slabs(cachep, chain);
 	}
+	mm_sections_start();
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	chain = drain_shared(cachep, UINT32_MAX);
 	list3_unlock(cachep);
@@ -633,6 +743,7 @@ void cache_reap(uint64_t now_ns)
 		return;
 	if (!cache_chain_trylock()) /* next time */
 		return;
+	mm_sections_stop();
 	list_for_each(pos, &mm.cache_chain) {
 		struct kmem_cache *cachep =
 			list_entry(pos, struct kmem_cache, next);
@@ -642,6 +753,7 @@ void cache_reap(uint64_t now_ns)
 							   __ATOMIC_ACQUIRE));
 		reap_list3(cachep, now_ns);
 	}
+	mm_sections_start();
 	cache_chain_unlock();
 }
 
@@ -651,6 +763,7 @@ uint64_t kmem_cache_shrink_all(void)
 	uint64_t slabs = 0, round;
 
 	sys_lock(&mm.chain_lock, SYS_RANK_CHAIN);
+	mm_sections_stop(); /* once for all caches */
 	/* Again while descriptors of off-slab slabs were objects of others. */
 	do {
 		round = 0;
@@ -659,6 +772,7 @@ uint64_t kmem_cache_shrink_all(void)
 				list_entry(pos, struct kmem_cache, next));
 		slabs += round;
 	} while (round);
+	mm_sections_start();
 	sys_unlock(&mm.chain_lock, SYS_RANK_CHAIN);
 	return slabs;
 }
@@ -678,15 +792,17 @@ static unsigned int lose_lists(struct kmem_cache *cachep)
 
 		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
 			pfn |= SECTION_PAGES - 1;
-		else if (page->kind == PK_SLAB && page->cache == cachep)
+		else if (page->kind == PK_SLAB && page->cache == cachep) {
 			page->slab->lost = 1;
+			page->from_s_mem = PAGE_LOST;
+		}
 	}
 	list_init(&l3->slabs_partial);
 	list_init(&l3->slabs_full);
 	list_init(&l3->slabs_free);
 	l3->free_objects = l3->nr_slabs = l3->nr_free_slabs = 0;
 	if (l3->shared)
-		l3->shared->avail = 0;
+		l3->shared->state = 0;
 	return 1;
 }
 
@@ -705,11 +821,15 @@ unsigned int slab_raw_child(void)
 		for (i = 0; i < mm.nr_slots; i++) {
 			struct array_cache *ac = cachep->array[i];
 
-			if (!ac || (!lists && !sys_is_locked(&ac->lock)))
+			if (!ac)
+				continue;
+			cachep->open[i] = ac;
+			if (!lists && !sys_is_locked(&ac->lock))
 				continue;
 			lost += sys_is_locked(&ac->lock);
 			ac->lock.word = 0;
-			ac->avail = 0; /* its objects are lost, never twice */
+			/* Its objects are lost, never twice. */
+			ac->state = ac->base = 0;
 		}
 	}
 	return lost;

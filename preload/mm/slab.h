@@ -59,11 +59,27 @@ void cache_chain_unlock(void);
 
 #define SLAB_WHOLE_OBJECT SIZE_MAX
 
+/* An array without objects and without room for any. */
+extern __attribute__((visibility("hidden"))) struct array_cache no_array;
+
 /* The long ways, ac locked or NULL. */
 void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 		       gfp_t gfp, size_t size);
 int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 		    void *objp);
+
+/* Without a lock, in a section; NULL: the long way. */
+static inline void *cache_pop(struct kmem_cache *cachep)
+{
+	return rseq_pop((void *const *)cachep->open, &mm_wipe_page.wipe.slots);
+}
+
+/* False: the long way; objp may be free already. */
+static inline bool cache_push(struct kmem_cache *cachep, void *objp)
+{
+	return rseq_push((void *const *)cachep->open, &mm_wipe_page.wipe.slots,
+			 objp);
+}
 
 /* This CPU's array, locked; NULL: there is none or it is taken. */
 static inline struct array_cache *cpu_cache_trylock(struct kmem_cache *cachep)
@@ -83,13 +99,19 @@ static inline struct array_cache *cpu_cache_trylock(struct kmem_cache *cachep)
 static inline void *kmem_cache_alloc_sized(struct kmem_cache *cachep, gfp_t gfp,
 					   size_t size)
 {
-	struct array_cache *ac = cpu_cache_trylock(cachep);
+	struct array_cache *ac;
 	void *objp;
 
+	if (mm.rseq) {
+		objp = mm_wipe_page.wipe.slots ? cache_pop(cachep) : NULL;
+		return likely(objp) ? objp
+				    : cache_alloc_slow(cachep, NULL, gfp, size);
+	}
+	ac = cpu_cache_trylock(cachep);
 	if (unlikely(!ac) || unlikely(!ac->avail))
 		return cache_alloc_slow(cachep, ac, gfp, size);
-	objp = ac->entry[--ac->avail];
-	ac->alloc_hits++;
+	objp = ac->entry[ac->avail - 1];
+	ac->state += RSEQ_POP;
 	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	return objp;
 }
@@ -107,13 +129,19 @@ static inline void *kmem_cache_alloc(struct kmem_cache *cachep, gfp_t gfp)
 /* 0, or -EALREADY when the object is free (nothing done). */
 static inline int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 {
-	struct array_cache *ac = cpu_cache_trylock(cachep);
+	struct array_cache *ac;
 
+	if (mm.rseq) {
+		if (mm_wipe_page.wipe.slots && cache_push(cachep, objp))
+			return 0;
+		return cache_free_slow(cachep, NULL, objp);
+	}
+	ac = cpu_cache_trylock(cachep);
 	if (unlikely(!ac) || unlikely(ac->avail >= ac->limit) ||
 	    unlikely(ac->avail && ac->entry[ac->avail - 1] == objp))
 		return cache_free_slow(cachep, ac, objp);
-	ac->entry[ac->avail++] = objp;
-	ac->free_hits++;
+	ac->entry[ac->avail] = objp;
+	ac->state += RSEQ_PUSH;
 	sys_spin_unlock(&ac->lock, SYS_RANK_CPU);
 	return 0;
 }
@@ -150,6 +178,44 @@ static inline void *index_to_obj(const struct kmem_cache *cachep,
 /* Bytes of an object that its owner may use. */
 size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 		  uint32_t index);
+
+/*
+ * kmalloc() and kfree() of what most calls are, with no lock and nothing held: for
+ * requests of 1 to wipe.fast_bytes.  NULL and false: nothing done.
+ */
+static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size)
+{
+	size_t last = size - 1;
+
+	static_assert(KMALLOC_FINE_STEP == 16, "last >> 4 is the step before");
+	if (unlikely(last >= mm_wipe_page.wipe.fast_bytes))
+		return NULL;
+	return cache_pop(__atomic_load_n(&mm.kmalloc_table[(last >> 4) + 1],
+					 __ATOMIC_ACQUIRE));
+}
+
+static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
+{
+	uint64_t pfn = virt_to_pfn(p), offset, index;
+	struct kmem_cache *cachep;
+	struct page *page;
+
+	if (unlikely(!mm_wipe_page.wipe.fast_bytes) ||
+	    unlikely(pfn >= mm.nr_pfns) ||
+	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
+		return false;
+	page = pfn_to_page(pfn);
+	if (unlikely(page_kind(page) != PK_SLAB))
+		return false;
+	cachep = page->cache;
+	offset = (uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) + page->from_s_mem;
+	offset = (uint32_t)offset;
+	index = offset * cachep->reciprocal_buffer_size >> 32;
+	if (unlikely(index * cachep->buffer_size != offset) ||
+	    unlikely(offset >= cachep->plain_bytes))
+		return false;
+	return cache_push(cachep, p);
+}
 
 /* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */
 uint64_t kmem_cache_shrink_all(void);

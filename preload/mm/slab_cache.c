@@ -156,6 +156,7 @@ static uint32_t cpu_limit(size_t size)
 static void set_limits(struct kmem_cache *cachep)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
+	unsigned int i;
 
 	cachep->limit = cpu_limit(cachep->buffer_size);
 	cachep->batchcount = (cachep->limit + 1) / 2;
@@ -163,6 +164,8 @@ static void set_limits(struct kmem_cache *cachep)
 		cachep->shared = SHARED_FACTOR;
 	if (cachep->flags & SLAB_DEBUG_FLAGS)
 		cachep->limit = cachep->batchcount = cachep->shared = 0;
+	for (i = 0; i < mm.nr_slots; i++)
+		cachep->open[i] = &no_array;
 	list_init(&l3->slabs_partial);
 	list_init(&l3->slabs_full);
 	list_init(&l3->slabs_free);

@@ -194,6 +194,7 @@ enum sys_lock_rank {
 	SYS_RANK_ZONE,	      /* zone */
 	SYS_RANK_DEVICE,      /* devices' counters */
 	SYS_RANK_EVENT,	      /* event ring */
+	SYS_RANK_STOP,	      /* restartable sequences: may they run */
 	SYS_NR_RANKS
 };
 

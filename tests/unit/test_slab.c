@@ -20,6 +20,7 @@
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_cache.h"
 #include "preload/mm/slab_debug.h"
 #include "tests/unit/mm_model.h"
 
@@ -590,6 +591,134 @@ static void cache_reap_takes_half_of_what_is_less_than_a_fifth(void **state)
 	}
 	assert_int_equal(the_array(c)->avail, 0);
 	assert_int_equal(c->list3.nr_slabs, 0);
+}
+
+/* ---- arrays that threads use without a lock ------------------------------------------- */
+
+#define USERS	      6 /* more than there are CPUs */
+#define USERS_OBJECTS 200
+
+struct user {
+	pthread_t thread;
+	struct kmem_cache *cachep;
+	uint32_t nr;
+	bool stop, bad;
+	uint64_t rounds;
+};
+
+/* Fills and empties arrays; an object that two hold has the other's number. */
+static void *use_array(void *arg)
+{
+	struct user *u = arg;
+	uint32_t *p[USERS_OBJECTS], i, n;
+
+	for (n = 1; !__atomic_load_n(&u->stop, __ATOMIC_RELAXED); n++) {
+		for (i = 0; i < n % USERS_OBJECTS; i++) {
+			p[i] = kmem_cache_alloc(u->cachep, GFP_KERNEL);
+			p[i][0] = p[i][20] = u->nr << 16 | i;
+		}
+		while (i) {
+			i--;
+			if (p[i][0] != (u->nr << 16 | i) || p[i][20] != p[i][0])
+				u->bad = true;
+			kmem_cache_free(u->cachep, p[i]);
+		}
+		u->rounds++;
+	}
+	return NULL;
+}
+
+static void arrays_in_use_are_drained_reaped_and_verified(void **state)
+{
+	struct user user[USERS] = { 0 };
+	struct kmem_cache *c;
+	char why[256];
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	c = kmem_cache_create("used", 100, 0, 0, NULL);
+	for (i = 0; i < USERS; i++) {
+		user[i].cachep = c;
+		user[i].nr = i + 1;
+		assert_int_equal(pthread_create(&user[i].thread, NULL,
+						use_array, &user[i]),
+				 0);
+	}
+	for (i = 0; i < 300; i++) {
+		kmem_cache_shrink(c);
+		cache_reap(__atomic_load_n(&mm.last_reap_ns, __ATOMIC_RELAXED) +
+			   3000000000ULL);
+		why[0] = '\0';
+		if (mm_verify(why, sizeof(why), NULL, NULL))
+			fail_msg("%s", why);
+		sched_yield();
+	}
+	for (i = 0; i < USERS; i++)
+		__atomic_store_n(&user[i].stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < USERS; i++) {
+		pthread_join(user[i].thread, NULL);
+		assert_false(user[i].bad);
+		assert_true(user[i].rounds > 0);
+	}
+	kmem_cache_shrink(c);
+	assert_int_equal(cache_active_objs(c), 0);
+	assert_int_equal(c->alloc_hits + c->alloc_misses,
+			 c->free_hits + c->free_misses);
+	assert_mm_holds();
+}
+
+/* From then on as where there is no rseq. */
+static void mm_sections_end_leaves_the_locked_arrays(void **state)
+{
+	struct kmem_cache *c;
+	void *p[50];
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	c = kmem_cache_create("ended", 100, 0, 0, NULL);
+	for (i = 0; i < 50; i++)
+		p[i] = kmem_cache_alloc(c, GFP_KERNEL);
+	mm_sections_end();
+	mm_sections_end();
+	assert_false(mm.rseq);
+	assert_int_equal(mm.wipe->slots, 0);
+	assert_mm_holds();
+	assert_int_equal(mm.wipe->slots, 0);
+	for (i = 0; i < 50; i++)
+		assert_int_equal(kmem_cache_free(c, p[i]), 0);
+	assert_int_equal(kmem_cache_free(c, p[49]), -EALREADY);
+	assert_non_null(kmem_cache_alloc(c, GFP_KERNEL));
+	assert_mm_holds();
+}
+
+/* While they are stopped nobody touches an array, and all goes on. */
+static void mm_sections_stop_keeps_objects_out_of_arrays(void **state)
+{
+	uint32_t before;
+	struct kmem_cache *c;
+	void *p;
+
+	(void)state;
+	start(NULL);
+	on_one_cpu();
+	if (!mm.rseq)
+		skip();
+	c = kmem_cache_create("stopped", 100, 0, 0, NULL);
+	kmem_cache_free(c, kmem_cache_alloc(c, GFP_KERNEL));
+	before = the_array(c)->avail;
+	mm_sections_stop();
+	mm_sections_stop();
+	p = kmem_cache_alloc(c, GFP_KERNEL);
+	mm_sections_start();
+	assert_int_equal(kmem_cache_free(c, p), 0);
+	assert_int_equal(the_array(c)->avail, before);
+	mm_sections_start();
+	p = kmem_cache_alloc(c, GFP_KERNEL);
+	assert_int_equal(the_array(c)->avail, before - 1);
+	assert_int_equal(kmem_cache_free(c, p), 0);
+	assert_mm_holds();
 }
 
 /* ---- caches that come and go while others look ---------------------------------------------- */
@@ -1314,7 +1443,10 @@ int main(void)
 		TEST(kmem_cache_record_tells_all),
 		TEST(kmem_cache_max_freeable_counts_slabs_at_flushes),
 		TEST(slab_debug_owners_are_counted),
+		TEST(arrays_in_use_are_drained_reaped_and_verified),
+		TEST(mm_sections_end_leaves_the_locked_arrays),
 		/* These bind the process to one CPU. */
+		TEST(mm_sections_stop_keeps_objects_out_of_arrays),
 		TEST(kmem_cache_arrays_do_as_the_model),
 		TEST(cache_reap_takes_a_fifth_of_an_idle_array),
 		TEST(cache_reap_takes_half_of_what_is_less_than_a_fifth),
