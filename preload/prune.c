@@ -187,7 +187,7 @@ void prune_dead(int dir, const struct bs_abi_header *own)
 {
 	struct collection c = { .dir = dir, .own = own };
 	uint64_t bytes = 0, max_bytes;
-	uint32_t left, i;
+	uint32_t left, max_dead, i;
 	bool crowded;
 
 	max_bytes = quarter_bytes(dir, &crowded);
@@ -201,7 +201,9 @@ void prune_dead(int dir, const struct bs_abi_header *own)
 	left = c.nr;
 	for (i = 0; i < c.nr; i++)
 		bytes += c.dead[i].bytes;
-	while (left > SEGMENT_MAX_DEAD || bytes > max_bytes) {
+	/* More than one, or each start of many would look at all of them. */
+	max_dead = c.nr > SEGMENT_MAX_DEAD ? SEGMENT_KEEP_DEAD : c.nr;
+	while (left > max_dead || bytes > max_bytes) {
 		struct dead *old = oldest(c.dead, c.nr);
 
 		if (!old)

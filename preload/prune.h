@@ -12,9 +12,9 @@
 #include "shared/abi.h"
 
 /*
- * Removes dead segments of this user, oldest first, beyond SEGMENT_MAX_DEAD of them
- * or a quarter of the file system.  own: our own header.  Bounded work; says
- * nothing.
+ * Removes dead segments of this user, oldest first: when there are more than
+ * SEGMENT_MAX_DEAD, down to SEGMENT_KEEP_DEAD, and beyond a quarter of the file
+ * system.  own: our own header.  Bounded work; says nothing.
  */
 void prune_dead(int dir, const struct bs_abi_header *own);
 

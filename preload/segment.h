@@ -39,8 +39,12 @@
 #define SEGMENT_NR_OWNERS  16384U
 #define SEGMENT_MAX_PFNS   (1U << 24) /* page map: one byte each */
 
-/* Dead segments of others that may stay when nobody collects them. */
-#define SEGMENT_MAX_DEAD 64U
+/*
+ * Dead segments of others that may stay when nobody collects them; so many are
+ * left when there were more.
+ */
+#define SEGMENT_MAX_DEAD  64U
+#define SEGMENT_KEEP_DEAD 48U
 
 /*
  * What this process writes to.  NULL header: nothing yet (a forked child before

@@ -528,7 +528,9 @@ static void dead_segments_beyond_the_limit_go_oldest_first(void **state)
 	again();
 	for (i = 0; i < SEGMENT_MAX_DEAD + 10; i++) {
 		snprintf(name, sizeof(name), "%d-7-%016x.seg", (int)pid, i);
-		assert_int_equal(has_file(name), i >= 10);
+		assert_int_equal(has_file(name),
+				 i >= SEGMENT_MAX_DEAD + 10 -
+						 SEGMENT_KEEP_DEAD);
 	}
 	assert_true(has_file(alive));
 	assert_true(has_file("1-2-xyz.seg"));
