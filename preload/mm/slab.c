@@ -350,6 +350,19 @@ static uint32_t slab_take(struct kmem_cache *cachep, struct slab *slabp,
 	return taken;
 }
 
+/* The last is taken first: let that be the lowest, so that addresses rise. */
+static void turn_round(void **objs, uint32_t nr)
+{
+	void **last = objs + nr;
+
+	while (objs + 1 < last) {
+		void *objp = *objs;
+
+		*objs++ = *--last;
+		*last = objp;
+	}
+}
+
 /* Up to nr objects of partial slabs, then of free ones.  List lock held. */
 static uint32_t lists_take(struct kmem_cache *cachep, void **out, uint32_t nr)
 {
@@ -368,6 +381,7 @@ static uint32_t lists_take(struct kmem_cache *cachep, void **out, uint32_t nr)
 				   out + taken, nr - taken);
 	}
 	cachep->list_allocs += taken;
+	turn_round(out, taken);
 	return taken;
 }
 
@@ -485,6 +499,19 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 
 /* ---- free ----------------------------------------------------------------------------------- */
 
+/*
+ * Descriptors of slabs that were full for long are in no processor's cache: have
+ * those of the objects after the next few fetched meanwhile.
+ */
+#define PREFETCH_AHEAD 6
+
+static void prefetch_slab(void *objp)
+{
+	const struct slab *slabp = pfn_to_page(virt_to_pfn(objp))->slab;
+
+	__builtin_prefetch(&slabp->inuse, 1);
+}
+
 /* Objects back to their slabs.  List lock held.  Returns slabs to destroy. */
 static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 				    uint32_t nr)
@@ -497,6 +524,8 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 		struct slab *slabp = pfn_to_page(virt_to_pfn(objs[i]))->slab;
 		int64_t index = obj_to_index(cachep, slabp, objs[i]);
 
+		if (i + PREFETCH_AHEAD < nr)
+			prefetch_slab(objs[i + PREFETCH_AHEAD]);
 		if (unlikely(slabp->lost))
 			continue;
 		if (unlikely(index < 0 ||
