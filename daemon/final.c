@@ -220,18 +220,6 @@ void bs_final_advance(struct bs_tracked *t)
 		bs_archive_start(t);
 }
 
-/* When did it end, if nobody saw it?  When a site was last used. */
-static uint64_t last_sign_of_life(struct bs_tracked *t)
-{
-	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
-	uint64_t last = t->history.created_ns;
-
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
-		if (bs_snapshot_site(s, i)->last_ns > last)
-			last = bs_snapshot_site(s, i)->last_ns;
-	return last;
-}
-
 void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
 {
 	struct bs_target_stats *st = &t->history.stats;
@@ -244,12 +232,13 @@ void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
 	t->timer = NULL;
 	bs_sample_now(t);
 	if (!st->ended_ns) {
-		t->target.exited_ns =
-			bs_snapshot_header(bs_sampler_snapshot(t->sampler))
-				->exited_ns;
+		const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+
+		/* If nobody saw it: when a site was last used. */
+		t->target.exited_ns = bs_snapshot_header(s)->exited_ns;
 		st->ended_ns = t->target.exited_ns ? t->target.exited_ns
 			       : seen_alive	   ? bs_now_ns()
-						   : last_sign_of_life(t);
+						   : bs_snapshot_last_ns(s);
 	}
 	st->end_state = state;
 	bs_history_keep_stats(&t->history);

@@ -354,6 +354,7 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 	r->history = w->history;
 	r->nr_history = w->nr_history;
 	r->ended = w->ended;
+	r->now_ns = w->ended ? 0 : bs_now_ns();
 	if (r->leaks && w->no_verdicts)
 		r->history = NULL;
 	if (r->leaks && w->ended && !r->min_bytes)
@@ -580,9 +581,9 @@ static const struct command commands[] = {
 	{ "sites",
 	  TARGET
 	  " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N] [--by=GROUP]"
-	  " [--folded[=COUNT] [--objects] | --pprof (base64)]",
+	  " [--folded[=COUNT] [--objects] | --lifetimes | --pprof (base64)]",
 	  "call sites", NEEDS_TARGET, prepare_sites, run_sites },
-	{ "leaks", TARGET " [--all] [--limit=N] [--site=N]",
+	{ "leaks", TARGET " [--all] [--limit=N] [--site=N] [--lifetimes]",
 	  "call sites that leak", NEEDS_TARGET, prepare_sites, run_sites },
 	{ "log", TARGET " [--lines=N] [--follow]", "what was logged",
 	  MAY_HAVE_TARGET, prepare_log, NULL },

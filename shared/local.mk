@@ -30,6 +30,8 @@ libshared_la_SOURCES = \
 	shared/render.c \
 	shared/render.h \
 	shared/sitegroup.c \
+	shared/sitelife.c \
+	shared/sitelife.h \
 	shared/sitelist.c \
 	shared/sitelist.h \
 	shared/siteoptions.c \

@@ -328,20 +328,6 @@ static void add_types(struct writer *w)
 	w->profile.default_sample_type = string(w, "inuse_space");
 }
 
-/* The end, or the last allocation: what is in the segment, whenever it is read. */
-static uint64_t last_ns(const struct bs_snapshot *s)
-{
-	const struct bs_abi_header *h = bs_snapshot_header(s);
-	uint64_t last = h->created_ns;
-
-	if (h->exited_ns > h->created_ns)
-		return h->exited_ns;
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
-		if (bs_snapshot_site(s, i)->last_ns > last)
-			last = bs_snapshot_site(s, i)->last_ns;
-	return last;
-}
-
 static void add_head(struct writer *w)
 {
 	const struct bs_snapshot *s = w->report->snapshot;
@@ -349,7 +335,8 @@ static void add_head(struct writer *w)
 	struct bs_site_counts all = bs_site_counts_all(s);
 	struct bs_buf text = BS_BUF_INIT;
 
-	w->profile.duration_nanos = (int64_t)(last_ns(s) - h->created_ns);
+	w->profile.duration_nanos =
+		(int64_t)(bs_snapshot_last_ns(s) - h->created_ns);
 	w->profile.time_nanos =
 		(int64_t)h->created_realtime_ns + w->profile.duration_nanos;
 	bs_buf_printf(&text, "buddyscope %s, trace ", BS_VERSION);

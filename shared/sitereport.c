@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "shared/render.h"
+#include "shared/sitelife.h"
 #include "shared/sitelist.h"
 
 const char *bs_verdict_name(enum bs_verdict verdict)
@@ -125,6 +126,10 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 		bs_site_history_text(out, h);
 		bs_buf_putc(out, '\n');
 	}
+	if (r->leaks)
+		bs_site_oldest_text(out, r, site);
+	if (r->lifetimes)
+		bs_site_lifetimes_text(out, r->snapshot, site);
 	bs_site_stack_text(out, r->snapshot, r->symbolizer, site);
 	bs_buf_putc(out, '\n');
 }
@@ -226,6 +231,7 @@ static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 	bs_json_u64(j, "peak_live_bytes", s->peak_live_bytes);
 	bs_json_u64(j, "first_ns", s->first_ns);
 	bs_json_u64(j, "last_ns", s->last_ns);
+	bs_site_life_json(j, r, site);
 	history_json(j, h);
 	bs_site_stack_json(j, "stack", r->snapshot, r->symbolizer, site);
 	bs_json_object_end(j);

@@ -1129,6 +1129,18 @@ uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s)
 	return bytes;
 }
 
+uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s)
+{
+	uint64_t last = s->header.created_ns;
+
+	if (s->header.exited_ns > last)
+		return s->header.exited_ns;
+	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
+		if (bs_snapshot_site(s, i)->last_ns > last)
+			last = bs_snapshot_site(s, i)->last_ns;
+	return last;
+}
+
 int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen)
 {
 	uint64_t used = 0, free_pages = 0;

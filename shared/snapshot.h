@@ -146,6 +146,12 @@ const struct bs_abi_module *bs_snapshot_find_module(const struct bs_snapshot *s,
 uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s);
 
 /*
+ * The end of the program, or its last allocation if it did not end or did not say so:
+ * what is in the segment, whenever it is read.  Needs BS_SNAP_SITES.
+ */
+uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s);
+
+/*
  * The identities of a stable zone record (abi.h).  0, or -EUCLEAN with the
  * numbers in err.
  */

@@ -308,7 +308,7 @@ void mkseg_add_sampling(struct mkseg *m)
 {
 	struct bs_abi_header *h = mkseg_header(m);
 	struct bs_abi_estimate *e = mkseg_record(m, BS_SEC_ESTIMATES, 2);
-	struct bs_abi_site *shard;
+	struct bs_abi_site *site = mkseg_record(m, BS_SEC_SITES, 2), *shard;
 
 	h->section[BS_SEC_ESTIMATES].count = h->section[BS_SEC_SITES].count;
 	h->trace_mode = BS_TRACE_AUTO;
@@ -329,6 +329,8 @@ void mkseg_add_sampling(struct mkseg *m)
 	e->var_objects_freed = 10 * 9900;
 	e->var_bytes_allocated = 1160;
 	e->var_bytes_freed = 387;
+	site->lifetime[3] = 3000;
+	site->lifetime[10] = 500;
 	shard = mkseg_record(m, BS_SEC_SITES, h->section[BS_SEC_SITES].count);
 	add_site(m, 0, BS_SITE_OBJECT, 50, 20, 1024);
 	shard->shard_of = 3;
