@@ -989,6 +989,12 @@ unsigned int bs_snapshot_sections(const struct bs_snapshot *s)
 	return s->sections;
 }
 
+const char *bs_section_name(unsigned int section)
+{
+	return section < BS_ABI_NR_SECTIONS ? section_types[section].name
+					    : NULL;
+}
+
 /* The number of records of a section, and one of them. */
 #define SECTION_ACCESSORS(kind, plural, id)                                    \
 	uint64_t bs_snapshot_nr_##plural(const struct bs_snapshot *s)          \

@@ -106,6 +106,9 @@ uint64_t bs_snapshot_nr_owners(const struct bs_snapshot *s);
 const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
 					     uint64_t i);
 
+/* "nodes", "sites" ...; NULL for a section of which this reads nothing. */
+const char *bs_section_name(unsigned int section);
+
 /* The zone that was asked for, as it was at the event; NULL: none. */
 const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event);
 

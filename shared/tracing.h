@@ -13,6 +13,7 @@
 
 #include "shared/abi.h"
 #include "shared/json.h"
+#include "shared/snapshot.h"
 
 /* "off", "exact", "auto", "sample"; "?" for a mode that we do not know. */
 const char *bs_trace_name(uint32_t trace_mode);
@@ -20,5 +21,16 @@ const char *bs_trace_name(uint32_t trace_mode);
 void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h);
 /* As keys of an open object: "trace", and what else the header knows of it. */
 void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h);
+
+/* "12.0 MiB of 64.0 MiB", what the tables of tracing take; "-": not known. */
+void bs_trace_put_tables(struct bs_buf *out, const struct bs_abi_header *h);
+/*
+ * What went wrong, a line each with `indent` in front: recognised stacks that were
+ * not the same when checked (if any were checked), and what did not fit.
+ */
+void bs_trace_put_troubles(struct bs_buf *out, const struct bs_snapshot *s,
+			   const char *indent);
+/* The same as keys of an open object. */
+void bs_trace_troubles_json(struct bs_json *j, const struct bs_snapshot *s);
 
 #endif
