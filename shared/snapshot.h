@@ -161,6 +161,13 @@ uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s);
 int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen);
 
 /*
+ * For control.h: opens a segment for reading and writing, with all the checks of a
+ * reader.  The descriptor, with *offset that of bs_abi_control, or -errno with err.
+ */
+int bs_segment_open_control(const char *path, uint64_t *offset, char *err,
+			    size_t errlen);
+
+/*
  * A sampler keeps the file open and reads again cheaply: nodes that are already
  * known are not read a second time, memory is reused.  It survives unlink() of
  * the file.  After an error sections may be empty, what is there is safe to use.

@@ -9,6 +9,7 @@
 #ifndef BS_SHARED_TRACING_H
 #define BS_SHARED_TRACING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shared/abi.h"
@@ -19,6 +20,20 @@
 const char *bs_trace_name(uint32_t trace_mode);
 /* The same with what is sampled: "auto(sampling 12 callers)", "sample:524288". */
 void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h);
+/*
+ * Is `text` meant as a mode, well-formed or not?  The names, and all that begins with
+ * "sample".
+ */
+bool bs_trace_is_mode(const char *text);
+/*
+ * "exact", "auto", "off", "sample:BYTES"; BYTES may have a K or M, and are 0 for the
+ * others.  False with one line in err.
+ */
+bool bs_trace_parse(const char *text, uint32_t *mode, uint64_t *sample_bytes,
+		    struct bs_buf *err);
+/* The distance of samples that is nearest: 8K to 32M in steps of 4.  0 stays 0. */
+uint64_t bs_trace_round_sample(uint64_t bytes);
+
 /* As keys of an open object: "trace", and what else the header knows of it. */
 void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h);
 

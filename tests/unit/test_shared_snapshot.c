@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/control.h"
+
 static const unsigned int record_sections[] = {
 	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,	  BS_SEC_NODES,
 	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS,	  BS_SEC_VMSTAT,
@@ -703,6 +705,85 @@ static void read_shard_of_nonsense_is_a_site(void **state)
 	mkseg_free(m);
 }
 
+/* ---- the control page -------------------------------------------------------- */
+
+static int open_control(const struct mkseg *m, struct bs_control *c, char *err,
+			size_t errlen)
+{
+	static char path[PATH_MAX];
+	int ret;
+
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	ret = bs_control_open(c, path, err, errlen);
+	unlink(path);
+	return ret;
+}
+
+static void control_request_writes_its_page_and_nothing_else(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_control *page = mkseg_record(m, BS_SEC_CONTROL, 0);
+	unsigned char *after = malloc(m->bytes);
+	struct bs_control c;
+	char err[512];
+
+	(void)state;
+	page->trim_request = 77;
+	page->trace_request = UINT32_MAX;
+	mkseg_header(m)->trace_request_seen = UINT32_MAX;
+	assert_int_equal(open_control(m, &c, err, sizeof(err)), 0);
+	assert_true(bs_control_trace_seen(&c));
+	assert_int_equal(bs_control_request_trace(&c, BS_TRACE_SAMPLE, 0, 8192,
+						  err, sizeof(err)),
+			 0);
+	assert_false(bs_control_trace_seen(&c));
+	assert_int_equal(c.page.trace_request, 0); /* wraps */
+	*page = (struct bs_abi_control){ .trim_request = 77,
+					 .trace_mode = BS_TRACE_SAMPLE,
+					 .trace_sample_bytes = 8192 };
+	assert_int_equal(pread(c.fd, after, m->bytes, 0), m->bytes);
+	assert_memory_equal(after, m->image, m->bytes);
+	bs_control_close(&c);
+	free(after);
+	mkseg_free(m);
+}
+
+static void control_of_a_damaged_segment_is_not_written(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_section *sec = &mkseg_header(m)->section[BS_SEC_CONTROL];
+	struct bs_abi_section good = *sec;
+	char err[512], path[PATH_MAX], link[PATH_MAX + 8];
+	struct bs_control c;
+
+	(void)state;
+#define REFUSED(change, why)                                                   \
+	do {                                                                   \
+		*sec = good;                                                   \
+		change;                                                        \
+		assert_true(open_control(m, &c, err, sizeof(err)) < 0);        \
+		if (!strstr(err, why))                                         \
+			fail_msg("'%s' does not say '%s'", err, why);          \
+	} while (0)
+	REFUSED(sec->capacity = 0, "no control page");
+	REFUSED(sec->count = 0, "no control page");
+	REFUSED(sec->elem_bytes = 32, "records of 32 bytes");
+	REFUSED(sec->offset = mkseg_header(m)->file_bytes, "do not fit");
+	REFUSED(sec->offset = 0, "do not fit"); /* the header */
+	REFUSED(mkseg_header(m)->magic = 1, "wrong magic");
+#undef REFUSED
+	*sec = good;
+	mkseg_header(m)->magic = BS_ABI_MAGIC;
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	snprintf(link, sizeof(link), "%s.link", path);
+	assert_int_equal(symlink(path, link), 0);
+	assert_true(bs_control_open(&c, link, err, sizeof(err)) < 0);
+	assert_non_null(strstr(err, "symbolic link"));
+	unlink(link);
+	unlink(path);
+	mkseg_free(m);
+}
+
 /* ---- torn ---------------------------------------------------------------- */
 
 static void read_odd_sequence_is_torn(void **state)
@@ -944,6 +1025,9 @@ int main(void)
 			read_estimate_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_shard_is_added_to_its_site_and_empty),
 		cmocka_unit_test(read_shard_of_nonsense_is_a_site),
+		cmocka_unit_test(
+			control_request_writes_its_page_and_nothing_else),
+		cmocka_unit_test(control_of_a_damaged_segment_is_not_written),
 		cmocka_unit_test(read_odd_sequence_is_torn),
 		cmocka_unit_test(zone_check_names_the_difference),
 		cmocka_unit_test(read_while_written_adds_up_each_time),
