@@ -585,13 +585,16 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	struct bs_abi_estimate *e =
 		mkseg_record(m, BS_SEC_ESTIMATES, MKSEG_NR_SITES);
 	struct bs_abi_area *area = mkseg_record(m, BS_SEC_AREAS, 0);
+	struct bs_abi_owner *owner = mkseg_record(m, BS_SEC_OWNERS, 0);
+	struct bs_abi_event *event = mkseg_record(
+		m, BS_SEC_EVENTS, MKSEG_EVENTS % MKSEG_EVENT_SLOTS);
 	static const struct bs_abi_site none;
 	const struct bs_abi_site *r;
 	struct bs_snapshot *s;
 
 	(void)state;
 	mkseg_add_sampling(m);
-	area->site = MKSEG_NR_SITES;
+	area->site = event->site = owner->site = MKSEG_NR_SITES;
 	*e = (struct bs_abi_estimate){ 2, 1, 512, 256, 80, 40, 6, 3, 8, 4 };
 	to->cohort_shift = 0;
 	to->cohort_born = 0x17; /* 0, 1, 2, 4 */
@@ -638,6 +641,8 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	for (uint64_t i = 0; i < bs_snapshot_nr_areas(s); i++)
 		if (bs_snapshot_area(s, i)->addr == area->addr)
 			assert_int_equal(bs_snapshot_area(s, i)->site, 3);
+	assert_int_equal(bs_snapshot_owner(s, 0)->site, 3);
+	assert_int_equal(bs_snapshot_event(s, MKSEG_EVENT_SLOTS - 1)->site, 3);
 	test_render_all(s);
 	bs_snapshot_free(s);
 	/* The other way round: the shard is the finer one. */
