@@ -243,7 +243,7 @@ static int tell(const struct bs_control *c)
 	if (!bs_control_trace_seen(c)) {
 		bs_buf_printf(
 			&out,
-			" has not taken it yet: it does at its next allocation on a slow path, and allocates nothing now; 'buddyscope trace %d' shows when it has\n",
+			" has not taken it yet: it does at its next allocation on a slow path, which an idle program may be long in making; 'buddyscope trace %d' shows when it has\n",
 			h->pid);
 		return tool_output(&out);
 	}
