@@ -16,6 +16,7 @@
 #include "shared/event.h"
 #include "shared/fragindex.h"
 #include "shared/render.h"
+#include "shared/sitereport.h"
 
 /* ---- the kernel's formats ------------------------------------------------ */
 
@@ -736,6 +737,45 @@ static void failures_say_how_many_were_left_out(void **state)
 	mkseg_free(m);
 }
 
+/* ---- leaks ------------------------------------------------------------------ */
+
+static void leak_with_samples_is_marked_as_an_estimate(void **state)
+{
+	struct bs_site_history history[MKSEG_NR_SITES + 1] = { 0 };
+	struct bs_sitereport r = { .leaks = true,
+				   .history = history,
+				   .nr_history = MKSEG_NR_SITES + 1 };
+	struct mkseg *m = mkseg_new();
+	struct bs_buf out = BS_BUF_INIT;
+	struct bs_snapshot *s;
+	char err[512];
+
+	(void)state;
+	mkseg_add_sampling(m);
+	for (uint64_t i = 1; i < 3; i++) {
+		history[i].windows = 20;
+		history[i].windows_per_cohort = 1;
+		history[i].verdict = BS_VERDICT_LEAK;
+	}
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	r.snapshot = s;
+	bs_sitereport_text(&out, &r);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "live in ~3000 objects, growth +0.0 bytes/s, "
+			       "LEAK (estimate)\n"));
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "live in 100 objects, growth +0.0 bytes/s, "
+			       "LEAK\n"));
+	/* The share is that of the two leaks: 141700 of 269700 bytes. */
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "\nexact 52 % of live bytes; the rest is "
+			       "estimated from 20 samples, standard error "));
+	bs_snapshot_free(s);
+	bs_buf_free(&out);
+	mkseg_free(m);
+}
+
 /* ---- ps ------------------------------------------------------------------- */
 
 static const char *ps_of(struct mkseg *m, bool json, struct bs_buf *out)
@@ -839,6 +879,7 @@ int main(void)
 		cmocka_unit_test(
 			failures_text_tells_what_where_why_and_what_to_try),
 		cmocka_unit_test(failures_say_how_many_were_left_out),
+		cmocka_unit_test(leak_with_samples_is_marked_as_an_estimate),
 		cmocka_unit_test(ps_tells_the_mode_with_what_is_sampled),
 		cmocka_unit_test(ps_tells_what_differs_and_what_did_not_fit),
 	};
