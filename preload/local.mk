@@ -71,6 +71,7 @@ libtrace_la_SOURCES = \
 	preload/segment.h \
 	preload/trace/cfi.c \
 	preload/trace/cfi.h \
+	preload/trace/count.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
 	preload/trace/frame.h \

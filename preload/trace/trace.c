@@ -19,6 +19,7 @@
 #include "preload/internal.h"
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
+#include "preload/trace/count.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/libunwind.h"
 #include "preload/trace/memo.h"
@@ -447,9 +448,10 @@ static int compare(const struct live *live, char *why, size_t len)
 	uint32_t i;
 
 	for (i = 0; i < site_nr(); i++) {
-		const struct bs_abi_site *s = site_record(i);
-		uint64_t objects = s ? s->allocs - s->frees : 0;
-		uint64_t bytes = s ? s->bytes_allocated - s->bytes_freed : 0;
+		uint64_t objects, bytes;
+
+		if (!site_live(i, &objects, &bytes))
+			continue; /* a shard */
 
 		if (objects == live[i].objects && bytes == live[i].bytes)
 			continue;
