@@ -79,6 +79,8 @@ libtrace_la_SOURCES = \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/sampling.c \
+	preload/trace/sampling.h \
 	preload/trace/site.c \
 	preload/trace/site.h \
 	preload/trace/trace.c \

@@ -17,6 +17,7 @@
 
 #include "preload/internal.h"
 #include "preload/route.h"
+#include "preload/segment.h"
 
 struct bs_options bs_options;
 
@@ -27,6 +28,7 @@ enum option_type {
 	OPT_CHOICE, /* index into allowed, "a|b" */
 	OPT_TIME,   /* ns from 10ms, 2s, 1m */
 	OPT_NUMBER,
+	OPT_TRACE,
 	OPT_ZONES,  /* NAME:SIZE[+],... */
 	OPT_DIR,    /* an absolute path */
 	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
@@ -73,8 +75,16 @@ static const struct option {
 	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
-	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
-	  "who allocated: nobody knows, or every allocation with its backtrace" },
+	{ "trace", OPT_TRACE, FIELD(trace_mode), "exact",
+	  "off|exact|auto|sample:BYTES",
+	  "who allocated: backtraces of no allocation, of every one, of every "
+	  "one while that is cheap, or of one in BYTES (8K to 32M)" },
+	{ "trace_budget", OPT_NUMBER, FIELD(trace_budget), "5", "PERCENT",
+	  "of the CPU, 1 to 100: beyond it trace=auto samples the busiest "
+	  "callers" },
+	{ "trace_memory", OPT_SIZE, FIELD(trace_memory_bytes), "96M", "SIZE",
+	  "what the tables of tracing may take, 2M to 512M; stacks beyond are "
+	  "cut to four frames and counted" },
 	{ "trace_check", OPT_NUMBER, FIELD(trace_check), "0", "N",
 	  "unwind the slow way, too, for one in N stacks that were recognised, "
 	  "and count differences; 0: never" },
@@ -91,7 +101,8 @@ static const struct option {
 	  "at exit, prove the engine's invariants and say so on stderr" },
 };
 
-static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1, "order of trace=");
+static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1 && BS_TRACE_AUTO == 2,
+	      "order of trace=");
 #define BS_DEBUG_ALL                                                           \
 	(BS_DEBUG_CHECKS | BS_DEBUG_RED_ZONE | BS_DEBUG_POISON | BS_DEBUG_USER)
 static_assert(BS_DEBUG_CHECKS == 1 && BS_DEBUG_RED_ZONE == 2 &&
@@ -304,6 +315,24 @@ static bool parse_dir(struct word w, char *dir)
 	return true;
 }
 
+/* off|exact|auto, or sample:BYTES. */
+static bool parse_trace(const struct option *o, struct word w)
+{
+	static const char sample[] = "sample:";
+	size_t len = sizeof(sample) - 1;
+	uint64_t bytes;
+
+	if (w.len <= len || memcmp(w.p, sample, len) != 0)
+		return memchr(w.p, ':', w.len) == NULL &&
+		       parse_choice(o, w, &bs_options.trace_mode);
+	if (!parse_size((struct word){ w.p + len, w.len - len }, &bytes) ||
+	    bytes < 8192 || bytes > 32UL << 20)
+		return false;
+	bs_options.trace_mode = BS_TRACE_SAMPLE;
+	bs_options.trace_sample_bytes = bytes;
+	return true;
+}
+
 static bool parse_value(const struct option *o, struct word w)
 {
 	void *field = (char *)&bs_options + o->offset;
@@ -321,8 +350,12 @@ static bool parse_value(const struct option *o, struct word w)
 	case OPT_NUMBER:
 		if (!parse_number(&w, &n) || w.len || n > UINT32_MAX)
 			return false;
+		if (field == &bs_options.trace_budget && (!n || n > 100))
+			return false;
 		*(uint32_t *)field = (uint32_t)n;
 		return true;
+	case OPT_TRACE:
+		return parse_trace(o, w);
 	case OPT_ZONES:
 		return parse_zones(w, &bs_options.mm);
 	case OPT_ROUTE:
@@ -333,6 +366,9 @@ static bool parse_value(const struct option *o, struct word w)
 		return parse_dir(w, field);
 	case OPT_SIZE:
 		if (!parse_size(w, &bytes) || !bytes || bytes % PAGE_SIZE)
+			return false;
+		if (field == &bs_options.trace_memory_bytes &&
+		    (bytes < 2UL << 20 || bytes > 512UL << 20))
 			return false;
 		*(uint64_t *)field = bytes;
 		return true;
@@ -452,6 +488,24 @@ static void default_dir(const char *from_env)
 	bs_options.dir_is_default = true;
 }
 
+/*
+ * Half of the tables' memory for stacks, half for sites: bytes of one in private
+ * memory and in the segment.
+ */
+#define NODE_BYTES (24 + 1 + sizeof(struct bs_abi_node))
+#define SITE_BYTES                                                             \
+	(32 + 1 + sizeof(struct bs_abi_site) + sizeof(struct bs_abi_estimate))
+
+static void trace_resolve(void)
+{
+	uint64_t half = bs_options.trace_memory_bytes / 2;
+
+	bs_options.nr_nodes =
+		(uint32_t)MIN(half / NODE_BYTES, (uint64_t)SEGMENT_NR_NODES);
+	bs_options.nr_sites =
+		(uint32_t)MIN(half / SITE_BYTES, (uint64_t)SEGMENT_NR_SITES);
+}
+
 void bs_options_read(void)
 {
 	char **env = bs_environ ? bs_environ : environ;
@@ -479,6 +533,7 @@ void bs_options_read(void)
 		if (block)
 			sys_munmap(block, ENVIRON_BYTES);
 	}
+	trace_resolve();
 	route_resolve(&bs_options.mm);
 	bs_options.mm.tags = bs_options.trace_mode != BS_TRACE_OFF;
 }

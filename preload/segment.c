@@ -90,8 +90,10 @@ static struct room room_for(bool small)
 {
 	return (struct room){
 		.areas = small ? SMALL_NR_AREAS : SEGMENT_NR_AREAS,
-		.nodes = small ? SMALL_NR_NODES : SEGMENT_NR_NODES,
-		.sites = small ? SMALL_NR_SITES : SEGMENT_NR_SITES,
+		.nodes = small ? MIN(SMALL_NR_NODES, bs_options.nr_nodes)
+			       : bs_options.nr_nodes,
+		.sites = small ? MIN(SMALL_NR_SITES, bs_options.nr_sites)
+			       : bs_options.nr_sites,
 		.pfns = MIN(mm.nr_pfns, (uint64_t)(small ? SMALL_MAX_PFNS
 							 : SEGMENT_MAX_PFNS)),
 	};
@@ -286,6 +288,7 @@ static void fill_header(struct bs_abi_header *h)
 	h->nr_cpus = mm.nr_slots;
 	h->created_ns = self.created_ns;
 	h->trace_mode = bs_options.trace_mode;
+	h->trace_limit_bytes = bs_options.trace_memory_bytes;
 	h->nr_zones = mm.nr_zones;
 	h->leak_window_ns = bs_options.leak_window_ns
 				    ? bs_options.leak_window_ns

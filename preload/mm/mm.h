@@ -523,6 +523,8 @@ struct mm_client {
 	uint32_t (*current_site)(void);
 	/* slab_debug found something.  No lock held. */
 	void (*slab_error)(const struct slab_error *e);
+	/* Now and then, from an allocation's slow path.  No lock held. */
+	void (*slow_path)(void);
 	/* Run a constructor of the program's, which may allocate. */
 	void (*run_ctor)(void (*ctor)(void *objp), void *objp);
 };
@@ -920,6 +922,15 @@ static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t birth)
 static inline bool tag_is_live(uint64_t tag)
 {
 	return (tag & TAG_LIVE) != 0;
+}
+static inline uint32_t tag_rate(uint64_t tag)
+{
+	return (uint32_t)(tag >> (63 - TAG_RATE_BITS)) &
+	       ((1U << TAG_RATE_BITS) - 1);
+}
+static inline uint64_t tag_with_rate(uint64_t tag, uint32_t rate)
+{
+	return tag | (uint64_t)rate << (63 - TAG_RATE_BITS);
 }
 static inline uint32_t tag_site(uint64_t tag)
 {

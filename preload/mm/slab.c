@@ -375,8 +375,11 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 	if (!ac)
 		return NULL;
 	objp = refill_and_take(cachep, ac, gfp);
-	if (refill && size != SLAB_WHOLE_OBJECT)
+	if (refill && size != SLAB_WHOLE_OBJECT) {
 		kmalloc_observe(cachep, size);
+		if (mm.client.slow_path)
+			mm.client.slow_path();
+	}
 	return objp;
 }
 

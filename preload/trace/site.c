@@ -20,6 +20,8 @@
 #include "preload/sys/sys.h"
 #include "preload/trace/count.h"
 #include "preload/trace/depot.h"
+#include "preload/trace/memo.h"
+#include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
 
 struct site_table site_table;
@@ -182,6 +184,17 @@ static void count_dropped(void)
 		seg->header->section[BS_SEC_SITES].dropped++;
 }
 
+static void publish_bytes(void)
+{
+	struct bs_abi_header *h = segment_self()->header;
+	uint64_t bytes = sizeof(struct site) + sizeof(struct bs_abi_site) + 1;
+
+	if (h)
+		STORE(h->trace_table_bytes, nr_sites * bytes + depot_bytes() +
+						    memo_bytes() +
+						    unwind_bytes());
+}
+
 /* nr new ones in a row; 0: no room.  site_lock held. */
 static uint32_t new_sites(uint32_t node, uint32_t shard_of, uint32_t nr)
 {
@@ -200,6 +213,7 @@ static uint32_t new_sites(uint32_t node, uint32_t shard_of, uint32_t nr)
 	__atomic_store_n(&nr_sites, first + nr, __ATOMIC_RELEASE);
 	for (i = first; i < first + nr; i++)
 		publish(i);
+	publish_bytes();
 	return first;
 }
 
@@ -418,4 +432,85 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 	else if (bytes < 0)
 		STORE(s->bytes_allocated,
 		      s->bytes_allocated + (uint64_t)-bytes);
+}
+
+/* ---- samples -------------------------------------------------------------------------- */
+
+#define EST_STORE(field, value) STORE(e->field, e->field + (value))
+
+/* The record's page is claimed when it is first needed. */
+static struct bs_abi_estimate *estimate_of(uint32_t site)
+{
+	struct segment *seg = segment_self();
+	struct bs_abi_estimate *e = &seg->estimates[site];
+	uint64_t *count;
+
+	if (site >= seg->nr_sites || !segment_claim_or_private(e, sizeof(*e)))
+		return NULL;
+	count = &seg->header->section[BS_SEC_ESTIMATES].count;
+	if (__atomic_load_n(count, __ATOMIC_RELAXED) <= site)
+		__atomic_store_n(count, site + 1, __ATOMIC_RELEASE);
+	return e;
+}
+
+static void add_estimate(struct bs_abi_estimate *e, uint32_t rate,
+			 uint64_t bytes, bool begins)
+{
+	double n = bytes ? (double)bytes : 1, p, weight, var;
+	uint64_t objects_256, stood_bytes, var_objects, var_kib2;
+
+	p = sampling_probability(bytes ? bytes : 1, rate);
+	weight = 1 / p;
+	var = (1 - p) * weight * weight;
+	objects_256 = (uint64_t)(weight * 256 + 0.5);
+	stood_bytes = (uint64_t)((double)bytes * weight + 0.5);
+	var_objects = (uint64_t)(var + 0.5);
+	var_kib2 = (uint64_t)(var * (n / 1024) * (n / 1024) + 0.5);
+	if (begins) {
+		EST_STORE(sampled_allocs, 1);
+		EST_STORE(allocs_256, objects_256);
+		EST_STORE(bytes_allocated, stood_bytes);
+		EST_STORE(var_objects_allocated, var_objects);
+		EST_STORE(var_bytes_allocated, var_kib2);
+	} else {
+		EST_STORE(sampled_frees, 1);
+		EST_STORE(frees_256, objects_256);
+		EST_STORE(bytes_freed, stood_bytes);
+		EST_STORE(var_objects_freed, var_objects);
+		EST_STORE(var_bytes_freed, var_kib2);
+	}
+}
+
+void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
+		       uint64_t now, uint64_t born, bool begins, uint32_t kind)
+{
+	struct bs_abi_estimate *e;
+	struct bs_abi_site *s;
+
+	if (!(site_table.sites[site].kinds & kind))
+		site_mark(site, kind);
+	s = count_record(&site);
+	e = s ? estimate_of(site) : NULL;
+	if (!e)
+		return;
+	sys_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	add_estimate(e, rate, bytes, begins);
+	if (site)
+		count_cohort(s, site_window(born), begins ? 1 : -1);
+	if (begins)
+		STORE(s->last_ns,
+		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
+	else if (site)
+		site_count_lifetime(s, now - born, 1);
+	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+}
+
+uint64_t site_live_samples(uint32_t i)
+{
+	const struct segment *seg = segment_self();
+
+	if (i >= seg->header->section[BS_SEC_ESTIMATES].count)
+		return 0;
+	return seg->estimates[i].sampled_allocs -
+	       seg->estimates[i].sampled_frees;
 }

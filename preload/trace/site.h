@@ -70,6 +70,15 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 		      int64_t bytes, int nr);
 void site_count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr);
 
+/*
+ * One object of so many bytes, recorded as a sample of a rate (sampling.h), began or,
+ * with begins false, ended.  born, now: ticks.
+ */
+void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
+		       uint64_t now, uint64_t born, bool begins, uint32_t kind);
+/* Samples that live. */
+uint64_t site_live_samples(uint32_t i);
+
 /* The segment is a new one: nothing is in it.  0 or -ENOMEM. */
 int site_new_segment(void);
 /* The record, NULL: not in this process's segment, so nothing was counted. */
