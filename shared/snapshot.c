@@ -62,7 +62,7 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
 	[BS_SEC_NODES] = { "nodes", sizeof(struct bs_abi_node), 16, NO_SEQ,
 			   1 << 26 },
-	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 248, NO_SEQ,
+	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 320, NO_SEQ,
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
@@ -78,7 +78,7 @@ static_assert(sizeof(struct bs_abi_zone) >= 984, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_site) >= 248, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_site) >= 320, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_event) >= 512, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");

@@ -31,8 +31,8 @@ class Segment:
         with open(path, "rb") as f:
             self.map = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
         magic, version, compat = struct.unpack_from("<QII", self.map, 0)
-        if magic != MAGIC or compat > 2:
-            raise ValueError("%s: no segment of version 2" % path)
+        if magic != MAGIC or compat > 3:
+            raise ValueError("%s: no segment of version 3" % path)
         self.pid, = struct.unpack_from("<i", self.map, 40)
         self.comm = text(self.map[256:272])
 

@@ -216,6 +216,7 @@ static void read_damaged_header_is_refused(void **state)
 	REFUSED(magic = 12345, "wrong magic");
 	REFUSED(compat = BS_ABI_VERSION + 1, "needs a reader of version");
 	REFUSED(version = 0, "too old");
+	REFUSED(version = BS_ABI_COMPAT - 1, "too old");
 	REFUSED(header_bytes = 0, "damaged header");
 	REFUSED(header_bytes = sizeof(good) - 1, "damaged header");
 	REFUSED(nr_sections = 3, "damaged header");
