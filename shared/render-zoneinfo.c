@@ -167,7 +167,7 @@ static void put_protection(struct bs_buf *out, const struct bs_abi_zone *zone,
 {
 	bs_buf_printf(out, "\n        protection: (%" PRId64,
 		      (int64_t)zone->protection_pages[0]);
-	for (uint64_t i = 1; i < nr_zones && i < 4; i++)
+	for (uint64_t i = 1; i < nr_zones && i < BS_MAX_ZONES; i++)
 		bs_buf_printf(out, ", %" PRId64,
 			      (int64_t)zone->protection_pages[i]);
 	bs_buf_putc(out, ')');
@@ -262,7 +262,8 @@ static void put_zone_details(struct bs_json *json, const struct bs_snapshot *s,
 	bs_json_u64(json, "low_pages", zone->wmark_low_pages);
 	bs_json_u64(json, "high_pages", zone->wmark_high_pages);
 	bs_render_counts(json, "protection_pages", zone->protection_pages,
-			 nr_zones < 4 ? (unsigned int)nr_zones : 4);
+			 nr_zones < BS_MAX_ZONES ? (unsigned int)nr_zones
+						 : BS_MAX_ZONES);
 	bs_json_u64(json, "min_free_pages", zone->min_free_pages);
 	bs_json_u64(json, "overcommit_pages", zone->overcommit_pages);
 	bs_json_u64(json, "allocs", zone->nr_alloc);

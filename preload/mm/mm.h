@@ -158,7 +158,7 @@ typedef uint32_t gfp_t;
 #define __GFP_NORETRY	  0x1000U /* do not grow a zone */
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
-#define __GFP_ZONE_MASK	  0xf0000U
+#define __GFP_ZONE_MASK	  BS_GFP_ZONE_MASK
 
 /* ---- configuration ------------------------------------------------------- */
 
@@ -304,7 +304,7 @@ struct zone {
 	uint64_t dirty_free_pages; /* free pages that are not PG_ZERO */
 	uint64_t last_report_ns;
 	uint64_t lost_end; /* raw fork: frames below are never free again */
-	struct per_cpu_pages pcp[MM_MAX_SLOTS];
+	struct per_cpu_pages *pcp; /* one for each slot in use */
 	uint64_t last_drain_ns;
 	struct bs_abi_zone stat; /* canonical counters; published by copy */
 };

@@ -504,7 +504,7 @@ void zone_abandon(struct zone *zone)
 			stat->nr_free[t][o] = 0;
 		}
 	}
-	memset(zone->pcp, 0, sizeof(zone->pcp));
+	memset(zone->pcp, 0, mm.nr_slots * sizeof(*zone->pcp));
 	memset(stat->pcp_count, 0, sizeof(stat->pcp_count));
 	stat->used_pages[BS_USE_PCP] = 0;
 	for (t = 0; t < BS_NR_USES; t++)

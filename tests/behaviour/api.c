@@ -357,12 +357,18 @@ static void wrong_cache(void)
 
 static unsigned int count_events(const struct bs_abi_header *seg, uint32_t type)
 {
-	const struct bs_abi_event *ev = section(seg, BS_SEC_EVENTS);
+	const struct bs_abi_section *sec = &seg->section[BS_SEC_EVENTS];
+	const char *records = section(seg, BS_SEC_EVENTS);
 	unsigned int nr = 0;
 	uint64_t i;
 
-	for (i = 1; i <= seg->section[BS_SEC_EVENTS].count; i++)
-		nr += ev[i % seg->section[BS_SEC_EVENTS].capacity].type == type;
+	for (i = 1; i <= sec->count; i++) {
+		const struct bs_abi_event *ev =
+			(const void *)(records +
+				       i % sec->capacity * sec->elem_bytes);
+
+		nr += ev->type == type;
+	}
 	return nr;
 }
 
