@@ -247,7 +247,7 @@ struct bs_abi_cache {
 	uint64_t shared_avail;
 	uint64_t high_mark; /* highest active_objs seen */
 	uint64_t grown;	    /* slabs created */
-	uint64_t reaped;    /* slabs destroyed */
+	uint64_t reaped;    /* free slabs destroyed because nobody used them */
 	uint64_t errors;
 	uint64_t refills; /* per-CPU array misses on allocation */
 	uint64_t flushes; /* per-CPU array overflows on free */
