@@ -638,7 +638,7 @@ static int check_area(struct vm_struct *area, void *arg)
 		w->window_bytes +=
 			area->guard_bytes ? area->size + area->guard_bytes : 0;
 	tag = load_tag(&area->tag);
-	if (tag && w->live_fn && !(area->flags & BS_AREA_LAZY))
+	if (tag_is_live(tag) && w->live_fn && !(area->flags & BS_AREA_LAZY))
 		w->live_fn(w->live_arg, tag, vm_site_bytes(area));
 	return w->broken;
 }
