@@ -710,8 +710,13 @@ static inline void mm_tagged(const struct mm_block *b)
 		vmalloc_tagged(b->tag);
 }
 
-/* Frees what mm_lookup() found.  0 or -EALREADY (double free: nothing done). */
+/*
+ * Frees what mm_lookup() found.  0; nothing done: -EALREADY (a double free),
+ * -EBUSY (mm_is_mapped()).
+ */
 int mm_free(void *p, const struct mm_block *b);
+/* Does vmap() show pages of the block? */
+bool mm_is_mapped(const struct mm_block *b);
 
 /*
  * Resize in place, or by moving pages (mremap).  Returns the address, or NULL
@@ -834,6 +839,8 @@ typedef uint64_t dma_addr_t;
  * later ones share a place.
  */
 unsigned int dma_device(const char *name);
+/* The same, not made: MM_MAX_DEVICES, whose blocks nobody has, when there is none. */
+unsigned int dma_device_find(const char *name);
 /*
  * Contiguous pages, at most LARGE_MAX bytes, from the lowest zone unless gfp names
  * another; given back by mm_free().  NULL: none, counted and reported as the
