@@ -204,7 +204,8 @@ struct bs_abi_zone {
 	uint32_t pcp_batch; /* pages moved at a time */
 	uint64_t pcp_refills;
 	uint64_t pcp_drains;
-	uint64_t reserved1[7];
+	uint64_t slab_reclaimable_pages; /* of used_pages[BS_USE_SLAB] */
+	uint64_t reserved1[6];
 	uint16_t pcp_count[BS_MAX_SLOTS]; /* pages in each CPU slot's list */
 };
 static_assert(offsetof(struct bs_abi_zone, start_pfn) == 32, "ABI");

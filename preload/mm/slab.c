@@ -129,6 +129,8 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	l3->nr_slabs++;
 	l3->nr_free_slabs++;
 	cachep->grown++;
+	if (cachep->flags & SLAB_RECLAIM_ACCOUNT)
+		zone_slab_reclaimable(page_to_pfn(page), nr_pages);
 	list3_unlock(cachep);
 	return true;
 }
