@@ -77,10 +77,12 @@ BS_INLINE void *bs_alloc_here(size_t size, size_t align, gfp_t gfp)
 	return bs_alloc_and_trace_at(size, align, gfp, &regs);
 }
 
-/* 0, or -EALREADY: it was free. */
+/* 0; nothing done: -EALREADY, it was free, or -EBUSY, vmap() shows it. */
 BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 {
 	if (bs_tracing && b->tag) {
+		if (unlikely(b->kind != MM_OBJECT) && mm_is_mapped(b))
+			return -EBUSY;
 		if (unlikely(!trace_free(b)))
 			return -EALREADY;
 		if (unlikely(b->kind != MM_OBJECT))

@@ -211,6 +211,7 @@ enum bs_misuse {
 	BS_DOUBLE_FREE,
 	BS_FREE_INTERIOR, /* our memory, not the start of a block */
 	BS_FREE_WILD,	  /* stack, text, data, unmapped */
+	BS_FREE_MAPPED,	  /* a living block of which vmap() shows a page */
 };
 
 /* Reports on stderr and in the event ring; aborts unless on_error=continue. */

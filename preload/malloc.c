@@ -126,6 +126,7 @@ BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
 		bs_foreign_free(p, call, caller);
 	else
 		bs_report_free(ret == -EALREADY ? BS_DOUBLE_FREE
+			       : ret == -EBUSY	? BS_FREE_MAPPED
 						: BS_FREE_INTERIOR,
 			       call, p, caller);
 	errno = saved_errno;
@@ -268,12 +269,18 @@ static void *resize(void *p, struct mm_block *b, size_t size,
 	return q;
 }
 
-/* -EALREADY: somebody freed p meanwhile; NULL in *out: no memory, p intact. */
+/*
+ * -EALREADY: somebody freed p meanwhile; -EBUSY: vmap() shows p; NULL in *out: no
+ * memory, p intact.
+ */
 static int move(void *p, struct mm_block *b, size_t size,
 		const struct unwind_regs *regs, void **out)
 {
-	void *q = bs_alloc_block(size, 1, GFP_KERNEL);
+	void *q;
 
+	if (unlikely(mm_is_mapped(b)))
+		return -EBUSY;
+	q = bs_alloc_block(size, 1, GFP_KERNEL);
 	*out = q;
 	if (!q)
 		return 0;

@@ -21,8 +21,9 @@
 
 struct bs_options bs_options;
 
-/* What four zones can have of the arena's largest window, in round numbers. */
-#define ZONE_MAX_BYTES (UINT64_C(128) << 30)
+/* What the arena's largest window has room for, in round numbers. */
+#define ZONE_MAX_BYTES	(UINT64_C(128) << 30)
+#define ZONES_MAX_BYTES (UINT64_C(512) << 30) /* of all zones */
 
 enum option_type {
 	OPT_CHOICE, /* index into allowed, "a|b" */
@@ -51,7 +52,7 @@ static const struct option {
 	const char *help;
 } table[] = {
 	{ "zones", OPT_ZONES, FIELD(mm.zone), "NORMAL:64M+", "NAME:SIZE[+],...",
-	  "up to 4 memory zones, lowest first, sizes in multiples of 4M; + grows" },
+	  "up to 16 memory zones, lowest first, sizes in multiples of 4M; + grows" },
 	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
 	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
@@ -231,28 +232,33 @@ static bool parse_zone(struct word w, struct mm_zone_config *z)
 	return true;
 }
 
-static bool parse_zones(struct word w, struct mm_config *c)
+static bool parse_zones(struct word w, struct mm_config *c, const char **why)
 {
 	struct mm_zone_config zone[MAX_NR_ZONES] = { 0 };
 	unsigned int nr = 0;
+	uint64_t pages = 0;
 
+	static_assert(MAX_NR_ZONES == 16, "the texts say so");
 	while (w.len) {
 		const char *comma = memchr(w.p, ',', w.len);
 		size_t len = comma ? (size_t)(comma - w.p) : w.len;
 
+		if (nr == MAX_NR_ZONES)
+			*why = "at most 16 zones";
 		if (nr == MAX_NR_ZONES ||
 		    !parse_zone((struct word){ w.p, len }, &zone[nr]))
 			return false;
 		for (unsigned int i = 0; i < nr; i++)
 			if (!strcmp(zone[i].name, zone[nr].name))
 				return false;
+		pages += zone[nr].pages;
 		nr++;
 		w.p += len + (comma != NULL);
 		w.len -= len + (comma != NULL);
 		if (comma && !w.len)
 			return false;
 	}
-	if (!nr)
+	if (!nr || pages > ZONES_MAX_BYTES >> PAGE_SHIFT)
 		return false;
 	memcpy(c->zone, zone, sizeof(zone));
 	c->nr_zones = nr;
@@ -333,7 +339,7 @@ static bool parse_trace(const struct option *o, struct word w)
 	return true;
 }
 
-static bool parse_value(const struct option *o, struct word w)
+static bool parse_value(const struct option *o, struct word w, const char **why)
 {
 	void *field = (char *)&bs_options + o->offset;
 	uint64_t ns, bytes, n;
@@ -357,7 +363,7 @@ static bool parse_value(const struct option *o, struct word w)
 	case OPT_TRACE:
 		return parse_trace(o, w);
 	case OPT_ZONES:
-		return parse_zones(w, &bs_options.mm);
+		return parse_zones(w, &bs_options.mm, why);
 	case OPT_ROUTE:
 		return route_parse(w.p, w.len);
 	case OPT_DEBUG:
@@ -392,6 +398,7 @@ static void parse_word(struct word w)
 {
 	const char *eq = memchr(w.p, '=', w.len);
 	struct word key = { w.p, eq ? (size_t)(eq - w.p) : w.len };
+	const char *why = NULL;
 	char text[128];
 
 	sys_format(text, MIN(sizeof(text), w.len + 1), "%s", w.p);
@@ -404,9 +411,10 @@ static void parse_word(struct word w)
 			continue;
 		if (!eq ||
 		    !parse_value(&table[i],
-				 (struct word){ eq + 1, w.len - key.len - 1 }))
+				 (struct word){ eq + 1, w.len - key.len - 1 },
+				 &why))
 			sys_say("ignoring '%s': %s takes %s", text,
-				table[i].key, table[i].allowed);
+				table[i].key, why ? why : table[i].allowed);
 		return;
 	}
 	sys_say("ignoring '%s': no such option (BUDDYSCOPE=help lists them)",
@@ -509,15 +517,16 @@ static void trace_resolve(void)
 void bs_options_read(void)
 {
 	char **env = bs_environ ? bs_environ : environ;
+	const char *text, *why;
 	char *block = NULL;
-	const char *text;
 
 	mm_default_config(&bs_options.mm);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (*table[i].dflt)
 			parse_value(&table[i],
 				    (struct word){ table[i].dflt,
-						   strlen(table[i].dflt) });
+						   strlen(table[i].dflt) },
+				    &why);
 	if (getauxval(AT_SECURE)) {
 		/* Somebody else's environment: believe nothing, write nothing. */
 		bs_options.publish = false;

@@ -108,11 +108,11 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		uint64_t capacity;
 	} parts[] = {
 		{ BS_SEC_CONTROL, sizeof(struct bs_abi_control), 1 },
-		{ BS_SEC_ZONES, sizeof(struct bs_abi_zone), SEGMENT_NR_ZONES },
+		{ BS_SEC_ZONES, sizeof(struct bs_abi_zone), mm.nr_zones },
 		{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
 		{ BS_SEC_CACHES, sizeof(struct bs_abi_cache),
 		  SEGMENT_NR_CACHES },
-		{ BS_SEC_EVENTS, sizeof(struct bs_abi_event),
+		{ BS_SEC_EVENTS, BS_EVENT_BYTES(mm.nr_zones),
 		  SEGMENT_NR_EVENTS },
 		{ BS_SEC_MODULES, sizeof(struct bs_abi_module),
 		  SEGMENT_NR_MODULES },

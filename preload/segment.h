@@ -28,7 +28,6 @@
 #include "shared/abi.h"
 
 /* Capacities, records.  Slot 0 of areas is never used. */
-#define SEGMENT_NR_ZONES   4U
 #define SEGMENT_NR_CACHES  512U
 #define SEGMENT_NR_AREAS   65536U
 #define SEGMENT_NR_NODES   (1U << 22)	    /* at most; trace_memory= */
