@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mkseg-main.c - mkseg DIR [PID]: write an example segment, print its path.
+ * mkseg-main.c - mkseg [--sampled] DIR [PID]: write an example segment, print its
+ * path.
  *
  * Owns:   nothing.
  * Layer:  tests.
@@ -8,6 +9,7 @@
  *
  * Without PID the process is made up and gone ("killed"); with PID it is that
  * process (its start time is read), so that the target counts as running.
+ * --sampled: with estimates, see mkseg_add_sampling().
  */
 #include <limits.h>
 #include <stdio.h>
@@ -20,17 +22,22 @@
 int main(int argc, char **argv)
 {
 	char path[PATH_MAX], letter;
+	bool sampled = argc > 1 && !strcmp(argv[1], "--sampled");
 	uint64_t start = 1;
 	struct mkseg *m;
 	int ret;
 
+	argc -= sampled;
+	argv += sampled;
 	if (argc < 2 || argc > 3) {
-		fprintf(stderr, "usage: mkseg DIR [PID]\n");
+		fprintf(stderr, "usage: mkseg [--sampled] DIR [PID]\n");
 		return 2;
 	}
 	m = mkseg_new();
 	if (!m)
 		return 1;
+	if (sampled)
+		mkseg_add_sampling(m);
 	if (argc == 3) {
 		ret = bs_proc_stat(atoi(argv[2]), &start, &letter);
 		if (ret) {

@@ -78,7 +78,7 @@ const struct tool tools[] = {
 	  true },
 	{ "sites", tool_run_sites,
 	  "[PID|NAME] [--by=GROUP] [--sort=KEY] [-n N] [--min=BYTES] [--site=NR]\n"
-	  "                        [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
+	  "                        [--lifetimes] [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
 	  "Call sites that allocate: backtraces, sums, flame graphs, pprof",
 	  TOOL_SITES_HELP
 	  "  --sort=KEY     live (default), growth, allocs or bytes\n"
@@ -90,9 +90,10 @@ const struct tool tools[] = {
 	  "wrapper of malloc or new.\n\n" HELP_TARGET,
 	  true },
 	{ "leaks", tool_run_sites,
-	  "[PID|NAME] [--all] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
+	  "[PID|NAME] [--all] [--lifetimes] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
 	  "Call sites that leak, with their backtraces",
 	  "  --all          suspects, and leaks that stopped, too\n"
+	  "  --lifetimes    how long what was freed has lived (JSON always has it)\n"
 	  "  --sort=KEY     live (default), growth, allocs or bytes\n"
 	  "  -n, --limit=N  at most N sites (default 20, with --json all; 0: all)\n"
 	  "  --min=BYTES    leave out sites with fewer live bytes\n" HELP_JSON

@@ -204,6 +204,7 @@ static int make_report(struct report *r)
 	r->render.paths = true;
 	r->render.all = true;
 	r->sites.report.snapshot = s;
+	r->sites.report.now_ns = tool_now_ns(r->common.target);
 	r->sites.report.symbolizer = r->symbolizer;
 	switch (r->sites.report.form) {
 	case BS_FORM_TEXT:

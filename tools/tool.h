@@ -124,6 +124,12 @@ int tool_target(const char *arg, bool quiet, char *path, size_t len);
 struct bs_snapshot *tool_snapshot(const char *arg, unsigned int sections,
 				  int *code);
 
+/*
+ * CLOCK_MONOTONIC if the target that was found for `arg` runs; 0: it ended, or is a
+ * saved segment, whose clock may be another machine's.
+ */
+uint64_t tool_now_ns(const char *arg);
+
 /* ---- daemon ------------------------------------------------------------- */
 
 /* A connected descriptor, or -errno. */
