@@ -71,6 +71,7 @@ libtrace_la_SOURCES = \
 	preload/segment.h \
 	preload/trace/cfi.c \
 	preload/trace/cfi.h \
+	preload/trace/count.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
 	preload/trace/frame.h \
@@ -78,6 +79,8 @@ libtrace_la_SOURCES = \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/sampling.c \
+	preload/trace/sampling.h \
 	preload/trace/site.c \
 	preload/trace/site.h \
 	preload/trace/trace.c \

@@ -56,7 +56,7 @@ struct section_type {
 static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 	[BS_SEC_CONTROL] = { "control", sizeof(struct bs_abi_control), 64,
 			     NO_SEQ, 1 },
-	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 984,
+	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 1080,
 			   offsetof(struct bs_abi_zone, seq), 64 },
 	[BS_SEC_CACHES] = { "caches", sizeof(struct bs_abi_cache), 248,
 			    offsetof(struct bs_abi_cache, seq), 1 << 16 },
@@ -64,12 +64,12 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
 	[BS_SEC_NODES] = { "nodes", sizeof(struct bs_abi_node), 16, NO_SEQ,
 			   1 << 26 },
-	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 248, NO_SEQ,
+	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 320, NO_SEQ,
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
-	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event), 512, NO_SEQ,
-			    1 << 20 },
+	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event),
+			    BS_EVENT_BYTES(1), NO_SEQ, 1 << 20 },
 	[BS_SEC_DEVICES] = { "devices", sizeof(struct bs_abi_device), 128,
 			     offsetof(struct bs_abi_device, seq), 1 << 12 },
 	[BS_SEC_OWNERS] = { "owners", sizeof(struct bs_abi_owner), 16, NO_SEQ,
@@ -78,13 +78,13 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 	[BS_SEC_ESTIMATES] = { "estimates", sizeof(struct bs_abi_estimate), 80,
 			       NO_SEQ, 1 << 22 },
 };
-static_assert(sizeof(struct bs_abi_zone) >= 984, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_zone) >= 1080, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_site) >= 248, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_site) >= 320, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_event) >= 512, "a record never shrinks");
+static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");

@@ -129,6 +129,8 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	l3->nr_slabs++;
 	l3->nr_free_slabs++;
 	cachep->grown++;
+	if (cachep->flags & SLAB_RECLAIM_ACCOUNT)
+		zone_slab_reclaimable(page_to_pfn(page), nr_pages);
 	list3_unlock(cachep);
 	return true;
 }
@@ -160,7 +162,6 @@ static struct list_head *unlink_free_slab(struct kmem_cache *cachep,
 	l3->free_objects -= cachep->num;
 	l3->nr_slabs--;
 	l3->nr_free_slabs--;
-	cachep->reaped++;
 	slabp->list.next = chain;
 	return &slabp->list;
 }
@@ -375,8 +376,11 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 	if (!ac)
 		return NULL;
 	objp = refill_and_take(cachep, ac, gfp);
-	if (refill && size != SLAB_WHOLE_OBJECT)
+	if (refill && size != SLAB_WHOLE_OBJECT) {
 		kmalloc_observe(cachep, size);
+		if (mm.client.slow_path)
+			mm.client.slow_path();
+	}
 	return objp;
 }
 
@@ -575,12 +579,16 @@ static void reap_list3(struct kmem_cache *cachep, uint64_t now_ns)
 			from_shared = drain_shared(cachep, to_reap(l3->shared));
 		else if (l3->shared)
 			l3->shared->touched = 0;
-		if (l3->free_touched)
+		if (l3->free_touched) {
 			l3->free_touched = 0;
-		else
+		} else {
+			uint64_t before = l3->nr_slabs;
+
 			chain = unlink_free_slabs(
 				cachep, (l3->free_limit + 5 * cachep->num - 1) /
 						(5 * cachep->num));
+			cachep->reaped += before - l3->nr_slabs;
+		}
 	}
 	list3_unlock(cachep);
 	destroy_slabs(cachep, from_shared);
@@ -595,7 +603,7 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	unsigned int i;
 
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
-	before = cachep->reaped;
+	before = l3->nr_slabs;
 	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
 	for (i = 0; i < mm.nr_slots; i++) {
 		struct array_cache *ac =
@@ -615,10 +623,10 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	destroy_slabs(cachep, chain);
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	chain = unlink_free_slabs(cachep, UINT64_MAX);
-	after = cachep->reaped;
+	after = l3->nr_slabs;
 	list3_unlock(cachep);
 	destroy_slabs(cachep, chain);
-	return after - before;
+	return before > after ? before - after : 0;
 }
 
 void cache_reap(uint64_t now_ns)

@@ -309,6 +309,7 @@ void vmalloc_tagged(uint64_t *tag)
 
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	vm_publish(area);
+	vm_name_array(area);
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 }
 

@@ -48,6 +48,7 @@ struct set {
 
 static struct memo_part *parts;
 static struct set *sets;
+static uint32_t nr_written; /* parts that were ever used */
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -69,6 +70,13 @@ void memo_destroy(void)
 		sys_munmap(sets, NR_SETS * sizeof(*sets));
 	parts = NULL;
 	sets = NULL;
+	nr_written = 0;
+}
+
+uint64_t memo_bytes(void)
+{
+	return MIN((uint64_t)LOAD(nr_written) * PAGE_SIZE, MEMO_BYTES) +
+	       NR_SETS * sizeof(*sets);
 }
 
 void memo_forget(void)
@@ -473,6 +481,8 @@ static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 		return set * WAYS + way;
 	if (!write_begin(to, *seq))
 		return MEMO_OPEN;
+	if (!*seq)
+		STORE(nr_written, LOAD(nr_written) + 1);
 	copy_part(to, part);
 	STORE(sets[set].mark[way], mark_of(hash));
 	*seq += 2;

@@ -117,6 +117,7 @@ bool unwind_may_read(uintptr_t addr)
 
 struct frame_rule *frame_rules;
 uint64_t frame_rule_epoch;
+static uint64_t nr_learnt;
 
 #define TABLE_BYTES (sizeof(*frame_rules) << FRAME_RULE_BITS)
 
@@ -147,6 +148,7 @@ frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
 	struct cfi_rule rule = cfi_learn(pc);
 	struct frame_rule *e = set;
 
+	__atomic_store_n(&nr_learnt, nr_learnt + 1, __ATOMIC_RELAXED);
 	/* the other way keeps what was there, unless that way is free */
 	if (__atomic_load_n(&e->check, __ATOMIC_RELAXED) != 0) {
 		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
@@ -158,6 +160,14 @@ frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
 	__atomic_store_n(&e->check, key ^ rule_word(rule), __ATOMIC_RELAXED);
 	__atomic_store_n(&e->rule, rule_word(rule), __ATOMIC_RELAXED);
 	return rule;
+}
+
+/* Entries lie at random: as many pages as there are entries, but not more than all. */
+uint64_t unwind_bytes(void)
+{
+	uint64_t nr = __atomic_load_n(&nr_learnt, __ATOMIC_RELAXED);
+
+	return MIN(nr * PAGE_SIZE, TABLE_BYTES);
 }
 
 int unwind_init(void)

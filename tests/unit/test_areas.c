@@ -144,6 +144,28 @@ static void vmalloc_tagged_publishes_the_site(void **state)
 	release(p);
 }
 
+static void vmalloc_tagged_array_shows_the_same_site(void **state)
+{
+	const struct page **array;
+	struct mm_block b;
+	char *p;
+
+	(void)state;
+	start(NULL);
+	p = vmalloc(600 * PAGE_SIZE, GFP_KERNEL);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	array = (const struct page **)vm_find((uint64_t)p)->pages;
+	assert_int_equal(published(array)->site, 0);
+	*b.tag = tag_make(77, 0, 1);
+	mm_tagged(&b);
+	assert_int_equal(published(array)->site, 77);
+	/* It is no object of the site's. */
+	assert_false(tag_is_live(vm_find((uint64_t)array)->tag));
+	*b.tag = 0;
+	release(p);
+	assert_mm_holds();
+}
+
 static void vmalloc_bad_sizes_return_null(void **state)
 {
 	(void)state;
@@ -806,6 +828,7 @@ int main(void)
 		TEST(vmalloc_names_each_frame_once),
 		TEST(vmalloc_small_array_is_kmalloced),
 		TEST(vmalloc_tagged_publishes_the_site),
+		TEST(vmalloc_tagged_array_shows_the_same_site),
 		TEST(vmalloc_bad_sizes_return_null),
 		TEST(vmalloc_kept_area_comes_zeroed_when_asked),
 		TEST(vmalloc_fails_at_each_page_and_gives_all_back),

@@ -267,10 +267,14 @@ static void zoneinfo_old_format_has_the_old_rows(void **state)
 	char err[512];
 
 	(void)state;
+	((struct bs_abi_zone *)mkseg_record(m, BS_SEC_ZONES, 0))
+		->slab_reclaimable_pages = 40;
 	s = test_read(m, err, sizeof(err));
 	assert_non_null(s);
 	bs_view_find("zoneinfo")->text(&out, s, &opt);
 	text = bs_buf_str(&out);
+	assert_non_null(strstr(text, "\n    nr_slab_reclaimable 40"
+				     "\n    nr_slab_unreclaimable 160\n"));
 	assert_non_null(strstr(text,
 			       "Node 0, zone      DMA\n"
 			       "  pages free     26\n"
@@ -498,6 +502,9 @@ static void vmstat_text_is_name_and_value(void **state)
 
 	(void)state;
 	bs_view_find("vmstat")->text(&out, s, &opt);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "\nnr_slab_reclaimable 0\n"
+			       "nr_slab_unreclaimable 3200\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\nnr_slab 3200\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\npgalloc 37035\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\nunwinds 4711\n"));
