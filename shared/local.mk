@@ -6,6 +6,8 @@ noinst_LTLIBRARIES += libshared.la
 
 libshared_la_SOURCES = \
 	shared/abi.h \
+	shared/control.c \
+	shared/control.h \
 	shared/demangle.c \
 	shared/demangle.h \
 	shared/event.c \

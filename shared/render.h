@@ -94,8 +94,9 @@ void bs_render_use_symbols(struct bs_render_options *opt,
 			   struct bs_symbolizer *sym);
 
 /*
- * ps: every target with state, live bytes and trace mode.  Reads each segment;
- * one that cannot be read has live bytes 0.
+ * ps: every target with state, live bytes, trace mode and its tables, and below it
+ * what did not fit or differ.  Reads each segment; one that cannot be read has
+ * question marks, and live bytes 0 in JSON.
  */
 void bs_render_ps_text(struct bs_buf *out, const struct bs_target_list *list);
 void bs_render_ps_json(struct bs_buf *out, const struct bs_target_list *list);

@@ -54,6 +54,8 @@ struct section_type {
 };
 
 static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
+	[BS_SEC_CONTROL] = { "control", sizeof(struct bs_abi_control), 64,
+			     NO_SEQ, 1 },
 	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 1080,
 			   offsetof(struct bs_abi_zone, seq), 64 },
 	[BS_SEC_CACHES] = { "caches", sizeof(struct bs_abi_cache), 248,
@@ -913,10 +915,10 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 
 /* ---- public ------------------------------------------------------------ */
 
-static int open_segment(struct reader *r)
+static int open_segment(struct reader *r, int access)
 {
 	/* NONBLOCK: a FIFO of that name must not hang us. */
-	r->fd = open(r->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	r->fd = open(r->path, access | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (r->fd < 0)
 		return fail(r, -errno, "cannot open: %s",
 			    errno == ELOOP ? "it is a symbolic link"
@@ -948,7 +950,7 @@ struct bs_snapshot *bs_snapshot_read_sections(const char *path,
 			    .errlen = errlen };
 	struct bs_snapshot *s;
 
-	if (open_segment(&r))
+	if (open_segment(&r, O_RDONLY))
 		return NULL;
 	s = snapshot_new(&r);
 	if (s && read_sections(&r, s, sections)) {
@@ -987,6 +989,12 @@ const char *bs_snapshot_path(const struct bs_snapshot *s)
 unsigned int bs_snapshot_sections(const struct bs_snapshot *s)
 {
 	return s->sections;
+}
+
+const char *bs_section_name(unsigned int section)
+{
+	return section < BS_ABI_NR_SECTIONS ? section_types[section].name
+					    : NULL;
 }
 
 /* The number of records of a section, and one of them. */
@@ -1167,6 +1175,33 @@ int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen)
 	return 0;
 }
 
+int bs_segment_open_control(const char *path, uint64_t *offset, char *err,
+			    size_t errlen)
+{
+	struct reader r = { .path = path, .err = err, .errlen = errlen };
+	struct bs_abi_header h;
+	uint64_t nr = 0;
+	int ret = open_segment(&r, O_RDWR);
+
+	if (ret)
+		return ret;
+	ret = check_file(&r);
+	if (!ret)
+		ret = read_at(&r, &h, sizeof(h), 0);
+	if (!ret)
+		ret = check_header(&r, &h);
+	if (!ret)
+		ret = check_section(&r, &h, BS_SEC_CONTROL, &nr);
+	if (!ret && !nr)
+		ret = fail(&r, -EINVAL, "the segment has no control page");
+	if (ret) {
+		close(r.fd);
+		return ret;
+	}
+	*offset = h.section[BS_SEC_CONTROL].offset;
+	return r.fd;
+}
+
 /* ---- sampler ----------------------------------------------------------- */
 
 struct bs_sampler *bs_sampler_open(const char *path, char *err, size_t errlen)
@@ -1178,7 +1213,7 @@ struct bs_sampler *bs_sampler_open(const char *path, char *err, size_t errlen)
 		fail(&r, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (open_segment(&r))
+	if (open_segment(&r, O_RDONLY))
 		goto out_sampler;
 	sampler->fd = r.fd;
 	sampler->snapshot = snapshot_new(&r);

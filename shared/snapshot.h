@@ -106,6 +106,9 @@ uint64_t bs_snapshot_nr_owners(const struct bs_snapshot *s);
 const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
 					     uint64_t i);
 
+/* "nodes", "sites" ...; NULL for a section of which this reads nothing. */
+const char *bs_section_name(unsigned int section);
+
 /* The zone that was asked for, as it was at the event; NULL: none. */
 const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event);
 
@@ -156,6 +159,13 @@ uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s);
  * numbers in err.
  */
 int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen);
+
+/*
+ * For control.h: opens a segment for reading and writing, with all the checks of a
+ * reader.  The descriptor, with *offset that of bs_abi_control, or -errno with err.
+ */
+int bs_segment_open_control(const char *path, uint64_t *offset, char *err,
+			    size_t errlen);
 
 /*
  * A sampler keeps the file open and reads again cheaply: nodes that are already

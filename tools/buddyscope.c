@@ -102,6 +102,23 @@ const struct tool tools[] = {
 	  "that ended, and without a daemon, this shows what was never freed.\n"
 	  "\n" HELP_TARGET,
 	  true },
+	{ "trace", tool_run_trace,
+	  "[PID|NAME] [exact|auto|sample:BYTES|off] [--budget=PERCENT] [--json]",
+	  "How a program is traced, and change it while it runs",
+	  "  exact          every allocation with its backtrace\n"
+	  "  auto           exact, until that would cost more than the budget: then\n"
+	  "                 the busiest callers are sampled\n"
+	  "  sample:BYTES   a sample every so many bytes: 8K, 32K, 128K, 512K, 2M,\n"
+	  "                 8M or 32M; anything else is rounded to one of them\n"
+	  "  off            nothing\n"
+	  "  --budget=PERCENT\n"
+	  "                 of the CPU, 0.1 to 100, for auto\n" HELP_JSON
+		  HELP_HELP "\n"
+	  "Without a mode or budget it shows what is the case.  With one it asks the\n"
+	  "program and waits up to 2 s for the answer, which an idle program gives at\n"
+	  "its next allocation on a slow path.  A program that was started with\n"
+	  "trace=off cannot be switched.\n",
+	  true },
 	{ "log", tool_run_log, "[PID|NAME] [-n N] [--follow] [--json]",
 	  "What the daemon logged",
 	  "  -n, --lines=N  the last N lines (default 50)\n"

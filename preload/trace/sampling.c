@@ -235,8 +235,9 @@ static uint32_t nr_sampled(void)
 static struct window {
 	uint64_t begin_tick;
 	uint64_t allocs;
-	uint64_t cycles, looked; /* of all that were looked at */
-	uint64_t recorded_cycles, recorded;
+	uint64_t looked; /* allocations measured */
+	uint64_t recorded_cycles,
+		recorded; /* those of them that were recorded */
 	uint64_t cpu_ns, cycles_then, ns_then; /* at its begin */
 } window;
 
@@ -321,13 +322,15 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
 	ns_per_cycle =
 		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
-	mean_ns = (double)was.cycles / (double)was.looked * ns_per_cycle;
+	/* what is passed over costs little, and sampling more would not mend it */
+	mean_ns = (double)was.recorded_cycles / (double)was.looked *
+		  ns_per_cycle * FREE_FACTOR;
 	recorded_ns = was.recorded ? (double)was.recorded_cycles /
-					     (double)was.recorded * ns_per_cycle
-				   : mean_ns;
-	sampling_end_window(
-		(uint64_t)((double)was.allocs * mean_ns * FREE_FACTOR),
-		spent_ns, recorded_ns * FREE_FACTOR);
+					     (double)was.recorded *
+					     ns_per_cycle * FREE_FACTOR
+				   : 0;
+	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
+			    recorded_ns);
 }
 
 /* One allocation in LOOK_EVERY of this thread. */
@@ -362,7 +365,6 @@ void sampling_cost_end_slow(uint64_t begin, bool recorded)
 
 	if (cycles > MAX_CYCLES)
 		return;
-	ADD(window.cycles, cycles);
 	ADD(window.looked, 1);
 	if (recorded) {
 		ADD(window.recorded_cycles, cycles);

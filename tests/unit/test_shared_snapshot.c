@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/control.h"
+
 static const unsigned int record_sections[] = {
 	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,	  BS_SEC_NODES,
 	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS,	  BS_SEC_VMSTAT,
@@ -583,13 +585,16 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	struct bs_abi_estimate *e =
 		mkseg_record(m, BS_SEC_ESTIMATES, MKSEG_NR_SITES);
 	struct bs_abi_area *area = mkseg_record(m, BS_SEC_AREAS, 0);
+	struct bs_abi_owner *owner = mkseg_record(m, BS_SEC_OWNERS, 0);
+	struct bs_abi_event *event = mkseg_record(
+		m, BS_SEC_EVENTS, MKSEG_EVENTS % MKSEG_EVENT_SLOTS);
 	static const struct bs_abi_site none;
 	const struct bs_abi_site *r;
 	struct bs_snapshot *s;
 
 	(void)state;
 	mkseg_add_sampling(m);
-	area->site = MKSEG_NR_SITES;
+	area->site = event->site = owner->site = MKSEG_NR_SITES;
 	*e = (struct bs_abi_estimate){ 2, 1, 512, 256, 80, 40, 6, 3, 8, 4 };
 	to->cohort_shift = 0;
 	to->cohort_born = 0x17; /* 0, 1, 2, 4 */
@@ -636,6 +641,8 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	for (uint64_t i = 0; i < bs_snapshot_nr_areas(s); i++)
 		if (bs_snapshot_area(s, i)->addr == area->addr)
 			assert_int_equal(bs_snapshot_area(s, i)->site, 3);
+	assert_int_equal(bs_snapshot_owner(s, 0)->site, 3);
+	assert_int_equal(bs_snapshot_event(s, MKSEG_EVENT_SLOTS - 1)->site, 3);
 	test_render_all(s);
 	bs_snapshot_free(s);
 	/* The other way round: the shard is the finer one. */
@@ -700,6 +707,85 @@ static void read_shard_of_nonsense_is_a_site(void **state)
 		live += bs_snapshot_site(s, 3)->cohort_live[c];
 	assert_int_equal(live, 30);
 	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+/* ---- the control page -------------------------------------------------------- */
+
+static int open_control(const struct mkseg *m, struct bs_control *c, char *err,
+			size_t errlen)
+{
+	static char path[PATH_MAX];
+	int ret;
+
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	ret = bs_control_open(c, path, err, errlen);
+	unlink(path);
+	return ret;
+}
+
+static void control_request_writes_its_page_and_nothing_else(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_control *page = mkseg_record(m, BS_SEC_CONTROL, 0);
+	unsigned char *after = malloc(m->bytes);
+	struct bs_control c;
+	char err[512];
+
+	(void)state;
+	page->trim_request = 77;
+	page->trace_request = UINT32_MAX;
+	mkseg_header(m)->trace_request_seen = UINT32_MAX;
+	assert_int_equal(open_control(m, &c, err, sizeof(err)), 0);
+	assert_true(bs_control_trace_seen(&c));
+	assert_int_equal(bs_control_request_trace(&c, BS_TRACE_SAMPLE, 0, 8192,
+						  err, sizeof(err)),
+			 0);
+	assert_false(bs_control_trace_seen(&c));
+	assert_int_equal(c.page.trace_request, 0); /* wraps */
+	*page = (struct bs_abi_control){ .trim_request = 77,
+					 .trace_mode = BS_TRACE_SAMPLE,
+					 .trace_sample_bytes = 8192 };
+	assert_int_equal(pread(c.fd, after, m->bytes, 0), m->bytes);
+	assert_memory_equal(after, m->image, m->bytes);
+	bs_control_close(&c);
+	free(after);
+	mkseg_free(m);
+}
+
+static void control_of_a_damaged_segment_is_not_written(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_section *sec = &mkseg_header(m)->section[BS_SEC_CONTROL];
+	struct bs_abi_section good = *sec;
+	char err[512], path[PATH_MAX], link[PATH_MAX + 8];
+	struct bs_control c;
+
+	(void)state;
+#define REFUSED(change, why)                                                   \
+	do {                                                                   \
+		*sec = good;                                                   \
+		change;                                                        \
+		assert_true(open_control(m, &c, err, sizeof(err)) < 0);        \
+		if (!strstr(err, why))                                         \
+			fail_msg("'%s' does not say '%s'", err, why);          \
+	} while (0)
+	REFUSED(sec->capacity = 0, "no control page");
+	REFUSED(sec->count = 0, "no control page");
+	REFUSED(sec->elem_bytes = 32, "records of 32 bytes");
+	REFUSED(sec->offset = mkseg_header(m)->file_bytes, "do not fit");
+	REFUSED(sec->offset = 0, "do not fit"); /* the header */
+	REFUSED(mkseg_header(m)->magic = 1, "wrong magic");
+#undef REFUSED
+	*sec = good;
+	mkseg_header(m)->magic = BS_ABI_MAGIC;
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	snprintf(link, sizeof(link), "%s.link", path);
+	assert_int_equal(symlink(path, link), 0);
+	assert_true(bs_control_open(&c, link, err, sizeof(err)) < 0);
+	assert_non_null(strstr(err, "symbolic link"));
+	unlink(link);
+	unlink(path);
 	mkseg_free(m);
 }
 
@@ -944,6 +1030,9 @@ int main(void)
 			read_estimate_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_shard_is_added_to_its_site_and_empty),
 		cmocka_unit_test(read_shard_of_nonsense_is_a_site),
+		cmocka_unit_test(
+			control_request_writes_its_page_and_nothing_else),
+		cmocka_unit_test(control_of_a_damaged_segment_is_not_written),
 		cmocka_unit_test(read_odd_sequence_is_torn),
 		cmocka_unit_test(zone_check_names_the_difference),
 		cmocka_unit_test(read_while_written_adds_up_each_time),
