@@ -590,6 +590,7 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
+	uint64_t vm_keep_bytes;	  /* the largest area that was ever freed */
 	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;
