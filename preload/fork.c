@@ -23,16 +23,15 @@
 #include "preload/segment.h"
 
 /*
- * A handler interrupted this thread inside the allocator and forks.  We may
- * hold the very locks; the child goes on as after a raw clone, once the
+ * bs_tls.fork_nested: a handler interrupted this thread inside the allocator and
+ * forks.  We may hold the very locks; the child goes on as after a raw clone, once the
  * interrupted call has returned.
  */
-static __thread __attribute__((tls_model("initial-exec"))) bool fork_nested;
 
 static void prepare(void)
 {
-	fork_nested = bs_tls.depth != 0;
-	if (fork_nested)
+	bs_tls.fork_nested = bs_tls.depth != 0;
+	if (bs_tls.fork_nested)
 		return;
 	bs_tls.depth = 1;
 	segment_fork_prepare();
@@ -41,7 +40,7 @@ static void prepare(void)
 
 static void parent(void)
 {
-	if (fork_nested)
+	if (bs_tls.fork_nested)
 		return;
 	mm_fork_parent();
 	segment_fork_parent();
@@ -50,7 +49,7 @@ static void parent(void)
 
 static void child(void)
 {
-	if (fork_nested)
+	if (bs_tls.fork_nested)
 		return;
 	bs_child(false);
 	bs_leave();

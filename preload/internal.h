@@ -83,16 +83,16 @@ extern BS_HIDDEN char **bs_environ;
 /* ---- the thread ------------------------------------------------------------- */
 
 /*
- * Initial-exec and three words only: it works before libc is set up and until the
+ * Initial-exec and two words only: it works before libc is set up and until the
  * thread's very last instruction.
  */
 struct bs_tls {
-	uint32_t depth; /* 1: inside an exported function (or a fork) */
-	uint16_t
-		no_trace; /* > 0: charge allocations to site 0, do not unwind */
+	uint32_t depth;	     /* 1: inside an exported function (or a fork) */
+	uint8_t fork_nested; /* fork.c: a handler that interrupted us forks */
+	uint8_t no_trace; /* > 0: charge allocations to site 0, do not unwind */
 	uint8_t measure;  /* sampling.c: the next allocation's cost */
 	uint8_t look_left;   /* ... allocations until one is looked at */
-	int64_t sample_left; /* ... distance to the next sample */
+	int32_t sample_left; /* ... distance to the next sample */
 	uint32_t random;     /* ... 0: not begun */
 };
 extern BS_HIDDEN __thread

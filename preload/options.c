@@ -76,7 +76,7 @@ static const struct option {
 	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
-	{ "trace", OPT_TRACE, FIELD(trace_mode), "exact",
+	{ "trace", OPT_TRACE, FIELD(trace_mode), "auto",
 	  "off|exact|auto|sample:BYTES",
 	  "who allocated: backtraces of no allocation, of every one, of every "
 	  "one while that is cheap, or of one in BYTES (8K to 32M)" },

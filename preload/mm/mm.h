@@ -312,17 +312,18 @@ struct zone {
 
 /* ---- SLAB ------------------------------------------------------------------ */
 
-typedef uint32_t kmem_bufctl_t;
-#define BUFCTL_END    UINT32_MAX
-#define BUFCTL_ACTIVE (UINT32_MAX - 1)
-#define SLAB_LIMIT    (UINT32_MAX - 2)
+typedef uint16_t kmem_bufctl_t;
+#define BUFCTL_END    UINT16_MAX
+#define BUFCTL_ACTIVE (UINT16_MAX - 1)
+#define SLAB_LIMIT    (UINT16_MAX - 2)
 
 struct list_head {
 	struct list_head *next, *prev;
 };
 
 /*
- * A slab: 2^gfporder pages of one cache.  On-slab layout (off-slab: the
+ * A slab: 2^gfporder pages of one cache, the tail of which a dedicated cache gives
+ * back (nr_pages); bufctl's words are short, as in later kernels.  On-slab layout (off-slab: the
  * descriptor, bufctl and tags are an object of slabp_cache):
  *
  *   | colour | struct slab | bufctl[num] | tags[num] | debug[num] | pad |
@@ -405,6 +406,7 @@ struct kmem_cache {
 	uint32_t lead_bytes;  /* red zone on the left of an object */
 	uint32_t limit, batchcount, shared;
 	uint32_t gfporder;
+	uint32_t nr_pages; /* of a slab: 2^gfporder, or fewer (dedicated) */
 	uint32_t colour, colour_off;
 	uint32_t slab_size; /* bytes of descriptor, bufctl, tags and debug */
 	uint32_t align;
@@ -593,6 +595,7 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
+	uint64_t vm_keep_bytes;	  /* the largest area that was ever freed */
 	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;

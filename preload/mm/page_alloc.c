@@ -478,7 +478,7 @@ uint64_t page_span(const struct page *page)
 	case PK_TABLE:
 		return page->nr_pages;
 	case PK_SLAB:
-		return 1UL << page->cache->gfporder;
+		return page->cache->nr_pages;
 	default:
 		return 1;
 	}

@@ -69,7 +69,7 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	slabp->lost = 0;
 	slabp->free = 0;
 	for (i = 0; i < cachep->num; i++)
-		slabp->bufctl[i] = i + 1;
+		slabp->bufctl[i] = (kmem_bufctl_t)(i + 1);
 	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
 	slabp->tags = NULL;
 	if (cachep->flags & SLAB_TAGS) {
@@ -102,7 +102,7 @@ static void cache_init_objs(const struct kmem_cache *cachep,
 bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
-	uint64_t nr_pages = 1UL << cachep->gfporder, i;
+	uint64_t nr_pages = cachep->nr_pages, i;
 	struct page *page;
 	struct slab *slabp;
 
@@ -111,6 +111,8 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 			   BS_USE_SLAB);
 	if (!page)
 		return false;
+	if (nr_pages < 1UL << cachep->gfporder)
+		trim_pages(page, nr_pages, page->flags & PG_ZERO);
 	slabp = alloc_slabmgmt(cachep, pfn_to_virt(page_to_pfn(page)), gfp);
 	if (!slabp) {
 		free_page_range(page_to_pfn(page), nr_pages, BS_USE_SLAB,
@@ -138,14 +140,15 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 /* Give a chain (through list.next, NULL-ended) of unlinked slabs back. */
 static void destroy_slabs(struct kmem_cache *cachep, struct list_head *chain)
 {
-	uint64_t nr_pages = 1UL << cachep->gfporder;
+	uint64_t block_pages = 1UL << cachep->gfporder;
 
 	while (chain) {
 		struct slab *slabp = list_entry(chain, struct slab, list);
 
 		chain = chain->next;
-		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem), nr_pages),
-				nr_pages, BS_USE_SLAB, false);
+		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem),
+					   block_pages),
+				cachep->nr_pages, BS_USE_SLAB, false);
 		if (cachep->flags & CFLGS_OFF_SLAB)
 			kmem_cache_free(cachep->slabp_cache, slabp);
 	}

@@ -102,7 +102,7 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 {
 	const struct page *page = pfn_to_page(pfn);
 	struct kmem_cache *cachep = page->cache;
-	uint64_t i, nr = 1UL << cachep->gfporder;
+	uint64_t i, nr = cachep->nr_pages;
 
 	for (i = 0; i < nr; i++)
 		if (page_kind(&page[i]) != PK_SLAB || page[i].cache != cachep ||
@@ -112,7 +112,8 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 			return;
 		}
 	if (page->slab->cache != cachep ||
-	    ALIGN_DOWN(virt_to_pfn(page->slab->s_mem), nr) != pfn)
+	    ALIGN_DOWN(virt_to_pfn(page->slab->s_mem),
+		       1UL << cachep->gfporder) != pfn)
 		fail(w,
 		     "I7: frame %lx names slab %p of %s, which lies elsewhere",
 		     (unsigned long)pfn, (void *)page->slab,

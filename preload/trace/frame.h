@@ -29,27 +29,30 @@
 /*
  * What is readable, in epoch `epoch`: [lo, hi) around the stack pointer, and another
  * range, for a walk that leads from a signal stack or a coroutine to the stack below.
+ * Four words, because static TLS is scarce.
  */
 struct frame_range {
 	uintptr_t lo, hi;
 };
 struct frame_stack {
-	struct frame_range here, other;
-	uint64_t epoch;
-};
+	struct frame_range here;
+	uintptr_t other_lo;
+	uint32_t other_bytes;
+	uint32_t epoch;
+} __attribute__((aligned(8)));
 extern __thread
 	__attribute__((tls_model("initial-exec"),
 		       visibility("hidden"))) struct frame_stack frame_stack;
-extern __attribute__((visibility("hidden"))) uint64_t frame_memory_epoch;
+extern __attribute__((visibility("hidden"))) uint32_t frame_memory_epoch;
 
 bool frame_may_read_slow(uintptr_t addr);
 /* sp is the live stack pointer: its own page is readable. */
-void frame_range_reset(uintptr_t sp, uint64_t epoch);
+void frame_range_reset(uintptr_t sp, uint32_t epoch);
 
 /* Begins a walk at the live stack pointer: [sp, here.hi) is readable. */
 FRAME_INLINE void frame_range_begin(uintptr_t sp)
 {
-	uint64_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
+	uint32_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
 
 	if (unlikely(sp < frame_stack.here.lo || sp >= frame_stack.here.hi ||
 		     frame_stack.epoch != epoch))

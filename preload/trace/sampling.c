@@ -93,12 +93,16 @@ static uint32_t next_random(void)
 	return x ^ x >> 15;
 }
 
-/* The distance to the next sample, in 2^-32 of the mean. */
-static int64_t next_distance(void)
+/* Distances are in 2^-DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
+#define DISTANCE_BITS 26
+#define MAX_DISTANCE                                                           \
+	22 /* an object of so many means is a sample; exp(-22) are not */
+
+static int32_t next_distance(void)
 {
 	double u = ((double)next_random() + 0.5) * 0x1p-32;
 
-	return (int64_t)(minus_log(u) * 0x1p32) + 1;
+	return (int32_t)(minus_log(u) * (1 << DISTANCE_BITS)) + 1;
 }
 
 /*
@@ -111,10 +115,9 @@ bool sampling_toss(size_t bytes, uint32_t rate)
 
 	if (unlikely(!bs_tls.random))
 		bs_tls.sample_left = next_distance();
-	if (bytes >> shift >= 64)
-		return true; /* all but exp(-64) of them */
-	bs_tls.sample_left -= (int64_t)(shift <= 32 ? bytes << (32 - shift)
-						    : bytes >> (shift - 32));
+	if (unlikely(bytes >> shift >= MAX_DISTANCE))
+		return true;
+	bs_tls.sample_left -= (int32_t)(bytes << (DISTANCE_BITS - shift));
 	if (likely(bs_tls.sample_left > 0))
 		return false;
 	bs_tls.sample_left = next_distance();
@@ -232,12 +235,12 @@ static uint32_t nr_sampled(void)
 static struct window {
 	uint64_t begin_tick;
 	uint64_t allocs;
-	uint64_t cycles, looked; /* of all that were looked at */
-	uint64_t recorded_cycles, recorded;
+	uint64_t looked; /* allocations measured */
+	uint64_t recorded_cycles,
+		recorded; /* those of them that were recorded */
 	uint64_t cpu_ns, cycles_then, ns_then; /* at its begin */
 } window;
 
-/* Above, callers become sampled until it is met again; below, exact. */
 static uint64_t share_of(uint64_t ns, uint64_t permille)
 {
 	return ns / 1000 * permille;
@@ -315,16 +318,19 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 				  .ns_then = ns };
 	if (!was.ns_then || !was.looked || cycles <= was.cycles_then)
 		return;
-	spent_ns = cpu_ns ? cpu_ns - was.cpu_ns : ns - was.ns_then;
+	/* a process that sleeps most of the time has a CPU to itself */
+	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
 	ns_per_cycle =
 		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
-	mean_ns = (double)was.cycles / (double)was.looked * ns_per_cycle;
+	/* what is passed over costs little, and sampling more would not mend it */
+	mean_ns = (double)was.recorded_cycles / (double)was.looked *
+		  ns_per_cycle * FREE_FACTOR;
 	recorded_ns = was.recorded ? (double)was.recorded_cycles /
-					     (double)was.recorded * ns_per_cycle
-				   : mean_ns;
-	sampling_end_window(
-		(uint64_t)((double)was.allocs * mean_ns * FREE_FACTOR),
-		spent_ns, recorded_ns * FREE_FACTOR);
+					     (double)was.recorded *
+					     ns_per_cycle * FREE_FACTOR
+				   : 0;
+	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
+			    recorded_ns);
 }
 
 /* One allocation in LOOK_EVERY of this thread. */
@@ -359,7 +365,6 @@ void sampling_cost_end_slow(uint64_t begin, bool recorded)
 
 	if (cycles > MAX_CYCLES)
 		return;
-	ADD(window.cycles, cycles);
 	ADD(window.looked, 1);
 	if (recorded) {
 		ADD(window.recorded_cycles, cycles);

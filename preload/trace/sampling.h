@@ -13,7 +13,7 @@
  * and whatever the sizes; abi.h (struct bs_abi_estimate) has its variance.
  *
  * trace=auto records everything while that costs less than trace_budget of the CPU time
- * of the process.  Beyond, it samples what the busiest immediate callers of malloc
+ * of the process, or of one CPU if it uses less.  Beyond, it samples what the busiest immediate callers of malloc
  * allocate, as few callers as will do; the rest stays exact.
  */
 #ifndef BS_TRACE_SAMPLING_H
