@@ -51,7 +51,7 @@ libmm_la_SOURCES = \
 # Unwind tables even where a compiler would leave them out: exceptions and
 # backtraces pass through here.
 BS_PRELOAD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec \
-	-fno-plt -fasynchronous-unwind-tables
+	-fno-plt -fasynchronous-unwind-tables $(BS_LTO)
 libmm_la_CFLAGS = $(BS_PRELOAD_CFLAGS)
 
 if !SANITIZERS
@@ -114,7 +114,7 @@ libbuddyscope_la_LIBADD = libtrace.la libmm.la
 # initfirst: our constructor comes before all others, so that our atfork handler
 # is the first.  now: no lazy binding in a vfork child or a signal handler.
 # nodelete: other code holds addresses of ours for ever.
-libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version -shared \
+libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) $(BS_LTO) -avoid-version -shared \
 	-Wl,--version-script=$(top_srcdir)/preload/libbuddyscope.map \
 	-Wl,-z,initfirst -Wl,-z,now -Wl,-z,nodelete -Wl,-z,defs
 EXTRA_libbuddyscope_la_DEPENDENCIES = preload/libbuddyscope.map

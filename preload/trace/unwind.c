@@ -168,7 +168,7 @@ frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
 	struct cfi_rule rule = cfi_learn(pc);
 	struct frame_rule *e = set;
 
-	__atomic_store_n(&nr_learnt, nr_learnt + 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&nr_learnt, 1, __ATOMIC_RELAXED);
 	/* the other way keeps what was there, unless that way is free */
 	if (__atomic_load_n(&e->check, __ATOMIC_RELAXED) != 0) {
 		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
