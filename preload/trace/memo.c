@@ -104,12 +104,63 @@ static inline uint32_t mark_of(uint64_t hash)
 	return (uint32_t)(hash >> 8) | 1;
 }
 
+/*
+ * A wrapper around malloc is called from many places at one depth: the same pc and SP
+ * with more stacks than a set has ways.  So where a part's first word is a return address,
+ * at a place that follows from the pc alone, its value helps to choose the set.  This
+ * table has the place: half of the pc's hash above, 1 + offset in words below.  It only
+ * decides where to look; a wrong answer costs a walk.
+ */
+#define FIRST_BITS 13
+static uint32_t first_word[1U << FIRST_BITS];
+
+static inline uint32_t *first_slot(uint64_t hash)
+{
+	return &first_word[hash >> (64 - FIRST_BITS)];
+}
+
+static inline uint64_t pc_hash(uintptr_t pc)
+{
+	return pc * 0xbf58476d1ce4e5b9ULL;
+}
+
+static inline uint64_t mix(uint64_t hash, uintptr_t word)
+{
+	return (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+}
+
 /* ---- recognising ------------------------------------------------------------------ */
 
 FRAME_INLINE __attribute__((no_sanitize("address", "thread"))) uintptr_t
 stack_word(uintptr_t sp, unsigned int off)
 {
 	return ((const uintptr_t *)sp)[off];
+}
+
+/* Where parts of a live stack that begin with pc and sp are looked for. */
+FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
+{
+	uint64_t hash = hash_of(pc, sp), by_pc = pc_hash(pc);
+	uint32_t word = LOAD(*first_slot(by_pc)), off = word & UINT16_MAX;
+
+	if (word >> 16 != (by_pc >> 16 & UINT16_MAX) || !off ||
+	    sp + off * sizeof(uintptr_t) > frame_stack.here.hi)
+		return hash;
+	return mix(hash, stack_word(sp, off - 1));
+}
+
+/* The same for a part that was walked. */
+static uint64_t part_hash(const struct memo_part *part, uintptr_t pc)
+{
+	uint64_t by_pc = pc_hash(pc);
+	uint32_t off = 0;
+
+	if (part->nr_words && part->ra_mask & 1 &&
+	    !(part->flags & MEMO_USES_FP) && part->off[0] < UINT16_MAX - 1)
+		off = part->off[0] + 1U;
+	STORE(*first_slot(by_pc), (uint32_t)(by_pc & 0xffff0000U) | off);
+	return off ? mix(hash_of(pc, part->sp), part->val[0])
+		   : hash_of(pc, part->sp);
 }
 
 /* Every word of the part is what it was. */
@@ -169,14 +220,15 @@ FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
 
 uint32_t memo_find(const struct unwind_regs *regs)
 {
-	uint64_t key = regs->pc ^ epoch_now();
-	uint64_t hash = hash_of(regs->pc, regs->sp);
-	uint32_t mark = mark_of(hash), set, way;
+	uint64_t key = regs->pc ^ epoch_now(), hash;
+	uint32_t mark, set, way;
 
 	if (unlikely(!parts || regs->exact))
 		return 0;
-	set = (uint32_t)(hash >> SET_SHIFT);
 	frame_range_begin(regs->sp);
+	hash = live_hash(regs->pc, regs->sp);
+	mark = mark_of(hash);
+	set = (uint32_t)(hash >> SET_SHIFT);
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
 		uint32_t seq, site;
@@ -209,12 +261,14 @@ static inline bool is_cut(const struct unwind_regs *r)
 static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		      size_t nr)
 {
-	uint64_t hash = hash_of(r->pc, r->sp);
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
+	uint32_t set, way;
+	uint64_t hash;
 
 	if (r->exact || r->sp < frame_stack.here.lo ||
 	    r->sp >= frame_stack.here.hi)
 		return false;
+	hash = live_hash(r->pc, r->sp);
+	set = (uint32_t)(hash >> SET_SHIFT);
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
 		uint32_t seq, node;
@@ -469,7 +523,7 @@ static uint32_t choose_way(uint32_t set, uint32_t mark,
 static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 			  uint32_t *seq)
 {
-	uint64_t hash = hash_of(pc, part->sp);
+	uint64_t hash = part_hash(part, pc);
 	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
 	struct memo_part *to;
 	bool same;

@@ -122,6 +122,13 @@ __attribute__((noinline)) void frame_range_reset(uintptr_t sp, uint32_t epoch)
 		r->lo = page; /* deeper than ever before */
 		return;
 	}
+	if (frame_stack.epoch != epoch && page >= r->lo && page < r->hi &&
+	    readable(page, r->hi)) {
+		r->lo = page; /* something else was unmapped */
+		set_other((struct frame_range){ 0, 0 });
+		frame_stack.epoch = epoch;
+		return;
+	}
 	set_other(frame_stack.epoch == epoch ? *r
 					     : (struct frame_range){ 0, 0 });
 	frame_stack.epoch = epoch;
