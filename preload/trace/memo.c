@@ -35,10 +35,10 @@
 #include "preload/trace/depot.h"
 #include "preload/trace/frame.h"
 
-#define WAYS	  4U
+#define WAYS	  8U
 #define NR_PARTS  (MEMO_BYTES / sizeof(struct memo_part))
 #define NR_SETS	  (NR_PARTS / WAYS)
-#define SET_SHIFT (64 - 11)
+#define SET_SHIFT (64 - 10)
 _Static_assert(NR_SETS == 1UL << (64 - SET_SHIFT), "sets by hash");
 
 /* Of each way of a set: part of the key's hash, so that few parts are looked at. */
@@ -104,26 +104,6 @@ static inline uint32_t mark_of(uint64_t hash)
 	return (uint32_t)(hash >> 8) | 1;
 }
 
-/*
- * A wrapper around malloc is called from many places at one depth: the same pc and SP
- * with more stacks than a set has ways.  So where a part's first word is a return address,
- * at a place that follows from the pc alone, its value helps to choose the set.  This
- * table has the place: half of the pc's hash above, 1 + offset in words below.  It only
- * decides where to look; a wrong answer costs a walk.
- */
-#define FIRST_BITS 13
-static uint32_t first_word[1U << FIRST_BITS];
-
-static inline uint32_t *first_slot(uint64_t hash)
-{
-	return &first_word[hash >> (64 - FIRST_BITS)];
-}
-
-static inline uint64_t pc_hash(uintptr_t pc)
-{
-	return pc * 0xbf58476d1ce4e5b9ULL;
-}
-
 static inline uint64_t mix(uint64_t hash, uintptr_t word)
 {
 	return (hash ^ word) * 0x9e3779b97f4a7c15ULL;
@@ -137,30 +117,33 @@ stack_word(uintptr_t sp, unsigned int off)
 	return ((const uintptr_t *)sp)[off];
 }
 
-/* Where parts of a live stack that begin with pc and sp are looked for. */
+/*
+ * Where parts of a live stack that begin with pc and sp are looked for.  A wrapper around
+ * malloc is called from many places at one depth: the same pc and SP with more stacks
+ * than a set has ways.  So the return address of the next frame helps to choose the set,
+ * where a rule that needs no frame pointer leads to it.  This only decides where to look;
+ * a wrong answer costs a walk.
+ */
+#define LOOK_AHEAD 1
+
 FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
 {
-	uint64_t hash = hash_of(pc, sp), by_pc = pc_hash(pc);
-	uint32_t word = LOAD(*first_slot(by_pc)), off = word & UINT16_MAX;
+	uint64_t hash = hash_of(pc, sp);
+	unsigned int i;
 
-	if (word >> 16 != (by_pc >> 16 & UINT16_MAX) || !off ||
-	    sp + off * sizeof(uintptr_t) > frame_stack.here.hi)
-		return hash;
-	return mix(hash, stack_word(sp, off - 1));
-}
+	for (i = 0; i < LOOK_AHEAD; i++) {
+		struct cfi_rule rule = frame_rule_peek(pc - 1);
+		uintptr_t cfa = sp + (uintptr_t)(intptr_t)rule.cfa_off;
 
-/* The same for a part that was walked. */
-static uint64_t part_hash(const struct memo_part *part, uintptr_t pc)
-{
-	uint64_t by_pc = pc_hash(pc);
-	uint32_t off = 0;
-
-	if (part->nr_words && part->ra_mask & 1 &&
-	    !(part->flags & MEMO_USES_FP) && part->off[0] < UINT16_MAX - 1)
-		off = part->off[0] + 1U;
-	STORE(*first_slot(by_pc), (uint32_t)(by_pc & 0xffff0000U) | off);
-	return off ? mix(hash_of(pc, part->sp), part->val[0])
-		   : hash_of(pc, part->sp);
+		if (rule.type != CFI_FRAME || rule.base != CFI_BASE_SP ||
+		    rule.ra != CFI_RA_AT_CFA || rule.ra_words != -1 ||
+		    cfa > frame_stack.here.hi || cfa <= sp)
+			break;
+		pc = stack_word(cfa - sizeof(uintptr_t), 0);
+		hash = mix(hash, pc);
+		sp = cfa;
+	}
+	return hash;
 }
 
 /* Every word of the part is what it was. */
@@ -523,7 +506,7 @@ static uint32_t choose_way(uint32_t set, uint32_t mark,
 static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 			  uint32_t *seq)
 {
-	uint64_t hash = part_hash(part, pc);
+	uint64_t hash = live_hash(pc, part->sp);
 	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
 	struct memo_part *to;
 	bool same;
