@@ -27,6 +27,7 @@
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/worker.h"
+#include "shared/sitelist.h"
 #include "shared/target.h"
 
 #define BS_NAME_MAX 64 /* "<pid>-<start>-<nonce>" */
@@ -122,6 +123,10 @@ struct bs_tracked *bs_tracked_find(struct bs_daemon *d, const char *name);
 void bs_sample_start(struct bs_tracked *t);
 /* False: the segment could not be read. */
 bool bs_sample_now(struct bs_tracked *t);
+/* live_bytes and live_objects of a line, and how exact they are. */
+void bs_line_counts(struct bs_log *log, const struct bs_site_counts *c);
+/* The latter alone; nothing where all is exact. */
+void bs_line_estimate(struct bs_log *log, const struct bs_site_counts *c);
 
 /* events.c */
 /* Logs events that are new; at the end those that are missing are given up. */

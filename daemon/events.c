@@ -317,8 +317,10 @@ void bs_events_log(struct bs_tracked *t, bool at_end)
 	struct event_job *j;
 	char err[256];
 
+	/* With sites: an event may be of a site's shard. */
 	if (t->events_queued ||
-	    bs_sampler_read(t->sampler, BS_SNAP_EVENTS, err, sizeof(err)))
+	    bs_sampler_read(t->sampler, BS_SNAP_EVENTS | BS_SNAP_SITES, err,
+			    sizeof(err)))
 		return;
 	j = calloc(1, sizeof(*j));
 	if (!j)

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "shared/fragindex.h"
-#include "shared/sitereport.h"
+#include "shared/sitelist.h"
 
 #define TOP_SITES	 10U
 #define LEAK_SITES	 10U /* beside them, and in front */
@@ -25,8 +25,7 @@
 
 struct final_site {
 	uint64_t site;
-	uint64_t live_bytes;
-	uint64_t live_objects;
+	struct bs_site_counts counts;
 	char *stack;
 };
 
@@ -36,6 +35,7 @@ struct final_job {
 	char path[PATH_MAX];
 	size_t nr_leaks;
 	uint64_t leaks[LEAK_SITES]; /* most bytes first */
+	struct bs_site_counts all;
 	size_t nr;
 	struct final_site top[LEAK_SITES + TOP_SITES];
 };
@@ -74,14 +74,11 @@ static bool is_leak(const struct final_job *j, uint64_t site)
 static void describe(struct final_job *j, const struct bs_snapshot *s,
 		     struct bs_symbolizer *sym, uint64_t site)
 {
-	const struct bs_abi_site *rec = bs_snapshot_site(s, site);
 	struct bs_buf stack = BS_BUF_INIT;
 
 	bs_site_stack_line(&stack, s, sym, site, FINAL_FRAMES_MAX);
-	j->top[j->nr++] =
-		(struct final_site){ site,
-				     rec->bytes_allocated - rec->bytes_freed,
-				     rec->allocs - rec->frees, stack.data };
+	j->top[j->nr++] = (struct final_site){ site, bs_site_counts(s, site),
+					       stack.data };
 }
 
 static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
@@ -96,6 +93,7 @@ static void final_run(struct bs_job *job, struct bs_symbolizer *sym)
 				      sizeof(err));
 	if (!s)
 		return;
+	j->all = bs_site_counts_all(s);
 	for (size_t i = 0; i < j->nr_leaks; i++)
 		if (j->leaks[i] < bs_snapshot_nr_sites(s))
 			describe(j, s, sym, j->leaks[i]);
@@ -142,8 +140,7 @@ static void final_site(struct bs_tracked *t, const struct final_site *f,
 	bs_line_str(log, "comm", t->target.comm);
 	bs_line_u64(log, "rank", rank);
 	bs_line_u64(log, "site", f->site);
-	bs_line_u64(log, "live_bytes", f->live_bytes);
-	bs_line_u64(log, "live_objects", f->live_objects);
+	bs_line_counts(log, &f->counts);
 	bs_line_str(log, "verdict", bs_verdict_name(verdict));
 	bs_line_str(log, "stack", f->stack);
 	bs_line_end(log);
@@ -172,6 +169,7 @@ static void final_lines(struct bs_tracked *t, const struct final_job *j)
 	bs_line_u64(log, "live_objects", st->live_objects);
 	bs_line_u64(log, "allocs", st->allocs);
 	bs_line_u64(log, "frees", st->frees);
+	bs_line_estimate(log, &j->all);
 	if (st->lost_events)
 		bs_line_u64(log, "lost_events", st->lost_events);
 	bs_line_end(log);
@@ -222,18 +220,6 @@ void bs_final_advance(struct bs_tracked *t)
 		bs_archive_start(t);
 }
 
-/* When did it end, if nobody saw it?  When a site was last used. */
-static uint64_t last_sign_of_life(struct bs_tracked *t)
-{
-	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
-	uint64_t last = t->history.created_ns;
-
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
-		if (bs_snapshot_site(s, i)->last_ns > last)
-			last = bs_snapshot_site(s, i)->last_ns;
-	return last;
-}
-
 void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
 {
 	struct bs_target_stats *st = &t->history.stats;
@@ -246,12 +232,13 @@ void bs_target_ended(struct bs_tracked *t, enum bs_target_state state)
 	t->timer = NULL;
 	bs_sample_now(t);
 	if (!st->ended_ns) {
-		t->target.exited_ns =
-			bs_snapshot_header(bs_sampler_snapshot(t->sampler))
-				->exited_ns;
+		const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
+
+		/* If nobody saw it: when a site was last used. */
+		t->target.exited_ns = bs_snapshot_header(s)->exited_ns;
 		st->ended_ns = t->target.exited_ns ? t->target.exited_ns
 			       : seen_alive	   ? bs_now_ns()
-						   : last_sign_of_life(t);
+						   : bs_snapshot_last_ns(s);
 	}
 	st->end_state = state;
 	bs_history_keep_stats(&t->history);

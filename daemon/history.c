@@ -19,6 +19,7 @@
 
 #include "daemon/journal.h"
 #include "shared/fragindex.h"
+#include "shared/sitelist.h"
 
 #define BS_HISTORY_VERSION 1U
 #define SAMPLES_NEEDED	   (BS_LEAK_SAMPLES / 2) /* for a floor */
@@ -255,14 +256,14 @@ static void sample_zones(struct bs_history *h, const struct bs_snapshot *s,
 
 /* A site that was born in this window was empty when the window began. */
 static void begin_site(struct bs_history *h, struct bs_leak_site *site,
-		       const struct bs_abi_site *rec)
+		       uint64_t first_ns, uint64_t allocs)
 {
 	uint64_t begins = h->created_ns + h->window * h->window_ns;
 
-	if (rec->first_ns >= begins)
+	if (first_ns >= begins)
 		bs_leak_sample(site, 0, 0, 0);
 	else
-		site->allocs_before = rec->allocs;
+		site->allocs_before = allocs;
 }
 
 static void sample_sites(struct bs_history *h, const struct bs_snapshot *s)
@@ -274,18 +275,18 @@ static void sample_sites(struct bs_history *h, const struct bs_snapshot *s)
 	if (!reserve_sites(h, nr))
 		nr = nr < h->nr_sites ? nr : h->nr_sites;
 	for (uint64_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, i);
+		struct bs_site_counts c = bs_site_counts(s, i);
 		struct bs_leak_site *site = &h->sites[i];
 
-		st->allocs += rec->allocs;
-		st->frees += rec->frees;
-		st->live_objects += rec->allocs - rec->frees;
-		if (!rec->allocs)
+		st->allocs += c.allocs;
+		st->frees += c.frees;
+		st->live_objects += c.live_objects;
+		if (!c.allocs)
 			continue;
 		if (!site->windows && !site->sampled)
-			begin_site(h, site, rec);
-		bs_leak_sample(site, rec->bytes_allocated - rec->bytes_freed,
-			       rec->allocs - rec->frees, rec->allocs);
+			begin_site(h, site, bs_snapshot_site(s, i)->first_ns,
+				   c.allocs);
+		bs_leak_sample(site, c.live_bytes, c.live_objects, c.allocs);
 	}
 }
 

@@ -19,7 +19,7 @@
 #include "shared/fragindex.h"
 #include "shared/gzip.h"
 #include "shared/render.h"
-#include "shared/sitereport.h"
+#include "shared/sitelist.h"
 #include "shared/symbols.h"
 
 #define SITES_TEXT_DEFAULT 20U
@@ -354,6 +354,7 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 	r->history = w->history;
 	r->nr_history = w->nr_history;
 	r->ended = w->ended;
+	r->now_ns = w->ended ? 0 : bs_now_ns();
 	if (r->leaks && w->no_verdicts)
 		r->history = NULL;
 	if (r->leaks && w->ended && !r->min_bytes)
@@ -406,6 +407,7 @@ static void summary_head(const struct bs_query_work *w,
 			 const struct bs_snapshot *s, struct bs_buf *out)
 {
 	const struct bs_target_stats *st = &w->stats;
+	struct bs_site_counts all = bs_site_counts_all(s);
 
 	bs_buf_puts_clean(out, w->target.comm);
 	bs_buf_printf(out, " (pid %d) %s after %.1f s: peak ", w->target.pid,
@@ -419,9 +421,13 @@ static void summary_head(const struct bs_query_work *w,
 		bs_buf_puts(out, " of pages)");
 	}
 	bs_buf_printf(out, ", live %s ", w->ended ? "at exit" : "now");
+	bs_buf_puts(out, bs_live_mark(&all));
 	bs_buf_put_bytes(out, st->live_bytes);
-	bs_buf_printf(out, " in %" PRIu64 " objects, %" PRIu64 " allocations\n",
-		      st->live_objects, st->allocs);
+	bs_buf_printf(out,
+		      " in %s%" PRIu64 " objects, %s%" PRIu64 " allocations\n",
+		      bs_live_mark(&all), st->live_objects, bs_total_mark(&all),
+		      st->allocs);
+	bs_site_share_line(out, bs_snapshot_header(s), &all);
 }
 
 static void summary_sites(const struct bs_query_work *w,
@@ -435,14 +441,15 @@ static void summary_sites(const struct bs_query_work *w,
 		bs_buf_printf(out, "%s, most bytes first:\n",
 			      w->ended ? "never freed" : "live");
 	for (size_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, sites[i]);
+		struct bs_site_counts c = bs_site_counts(s, sites[i]);
 		bool leak = sites[i] < w->nr_history &&
 			    w->history[sites[i]].verdict == BS_VERDICT_LEAK;
 
 		bs_buf_puts(out, "  ");
-		bs_buf_put_bytes(out, rec->bytes_allocated - rec->bytes_freed);
-		bs_buf_printf(out, " in %" PRIu64 " objects%s: ",
-			      rec->allocs - rec->frees, leak ? ", LEAK" : "");
+		bs_site_counts_put_live(out, &c);
+		bs_buf_puts(out, !leak		    ? ": "
+				 : c.sampled_allocs ? ", LEAK (estimate): "
+						    : ", LEAK: ");
 		bs_site_stack_line(out, s, sym, sites[i], SUMMARY_FRAMES);
 		bs_buf_putc(out, '\n');
 	}
@@ -477,6 +484,7 @@ static void summary_json(const struct bs_query_work *w,
 {
 	const struct bs_target_stats *st = &w->stats;
 	const struct bs_worst_zone *worst = worst_zone(w);
+	struct bs_site_counts all = bs_site_counts_all(s);
 	uint64_t sites[SUMMARY_SITES];
 	size_t nr = bs_sites_top(s, sites, SUMMARY_SITES);
 	struct bs_json j;
@@ -493,16 +501,17 @@ static void summary_json(const struct bs_query_work *w,
 	bs_json_u64(&j, "live_objects", st->live_objects);
 	bs_json_u64(&j, "allocs", st->allocs);
 	bs_json_u64(&j, "frees", st->frees);
+	bs_json_object(&j, "total");
+	bs_site_counts_json(&j, &all);
+	bs_json_object_end(&j);
 	bs_json_u64(&j, "lost_events", st->lost_events);
 	bs_json_array(&j, "sites");
 	for (size_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, sites[i]);
+		struct bs_site_counts c = bs_site_counts(s, sites[i]);
 
 		bs_json_object(&j, NULL);
 		bs_json_u64(&j, "site", sites[i]);
-		bs_json_u64(&j, "live_bytes",
-			    rec->bytes_allocated - rec->bytes_freed);
-		bs_json_u64(&j, "live_objects", rec->allocs - rec->frees);
+		bs_site_counts_json(&j, &c);
 		bs_site_stack_json(&j, "stack", s, sym, sites[i]);
 		bs_json_object_end(&j);
 	}
@@ -572,9 +581,9 @@ static const struct command commands[] = {
 	{ "sites",
 	  TARGET
 	  " [--sort=KEY] [--limit=N] [--min=BYTES] [--site=N] [--by=GROUP]"
-	  " [--folded[=COUNT] [--objects] | --pprof (base64)]",
+	  " [--folded[=COUNT] [--objects] | --lifetimes | --pprof (base64)]",
 	  "call sites", NEEDS_TARGET, prepare_sites, run_sites },
-	{ "leaks", TARGET " [--all] [--limit=N] [--site=N]",
+	{ "leaks", TARGET " [--all] [--limit=N] [--site=N] [--lifetimes]",
 	  "call sites that leak", NEEDS_TARGET, prepare_sites, run_sites },
 	{ "log", TARGET " [--lines=N] [--follow]", "what was logged",
 	  MAY_HAVE_TARGET, prepare_log, NULL },

@@ -9,12 +9,13 @@
 #include "daemon/daemon.h"
 
 #include <event2/event.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shared/fragindex.h"
 #include "shared/render.h"
-#include "shared/sitereport.h"
+#include "shared/sitelist.h"
 
 #define SLOW_NS		UINT64_C(50000000) /* a read that took this long ... */
 #define SLOW_TIMES	10U /* ... is not repeated before so many times that */
@@ -107,8 +108,7 @@ static void watch_zones(struct bs_tracked *t, const struct bs_snapshot *s,
 struct verdict {
 	uint64_t site;
 	char kind; /* bs_once.kind: 's', 'l', 'w' */
-	uint64_t live_bytes;
-	uint64_t live_objects;
+	struct bs_site_counts counts;
 	struct bs_site_history numbers;
 	char *stack;
 };
@@ -147,6 +147,26 @@ static uint8_t verdict_flag(char kind)
 			     : BS_LOGGED_STOPPED;
 }
 
+void bs_line_estimate(struct bs_log *log, const struct bs_site_counts *c)
+{
+	if (!c->sampled_allocs)
+		return;
+	bs_line_str(log, "estimated", "yes");
+	bs_line_u64(log, "exact_live_bytes",
+		    c->live_bytes - c->estimated_live_bytes);
+	bs_line_u64(log, "samples", c->sampled_allocs - c->sampled_frees);
+	bs_line_double(log, "live_bytes_stderr", sqrt(c->var_live_bytes), 1);
+	bs_line_double(log, "live_objects_stderr", sqrt(c->var_live_objects),
+		       1);
+}
+
+void bs_line_counts(struct bs_log *log, const struct bs_site_counts *c)
+{
+	bs_line_u64(log, "live_bytes", c->live_bytes);
+	bs_line_u64(log, "live_objects", c->live_objects);
+	bs_line_estimate(log, c);
+}
+
 /* The three numbers of the definition: floors, survivors, rate. */
 static void numbers_line(struct bs_log *log, const struct bs_site_history *n)
 {
@@ -170,8 +190,7 @@ static void verdict_line(struct bs_tracked *t, struct verdict *v)
 	bs_line_str(log, "comm", t->target.comm);
 	bs_once_id(t, v->kind, v->site);
 	bs_line_u64(log, "site", v->site);
-	bs_line_u64(log, "live_bytes", v->live_bytes);
-	bs_line_u64(log, "live_objects", v->live_objects);
+	bs_line_counts(log, &v->counts);
 	numbers_line(log, &v->numbers);
 	bs_line_str(log, "stack", v->stack);
 	bs_line_end(log);
@@ -247,7 +266,6 @@ static void judge(struct bs_tracked *t, const struct bs_snapshot *s)
 	uint64_t nr = bs_snapshot_nr_sites(s);
 
 	for (uint64_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *rec = bs_snapshot_site(s, i);
 		struct verdict v = { .site = i };
 
 		if (!bs_history_judge(&t->history, s, i, &v.numbers))
@@ -255,8 +273,7 @@ static void judge(struct bs_tracked *t, const struct bs_snapshot *s)
 		v.kind = news(&t->history.sites[i]);
 		if (!v.kind)
 			continue;
-		v.live_bytes = rec->bytes_allocated - rec->bytes_freed;
-		v.live_objects = rec->allocs - rec->frees;
+		v.counts = bs_site_counts(s, i);
 		queue_verdict(t, &job, &v);
 	}
 	if (job) {

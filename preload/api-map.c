@@ -154,11 +154,11 @@ BS_EXPORT void bs_dma_free_coherent(const char *device, size_t size, void *addr,
 		bs_free_atomic(addr);
 		return;
 	}
-	err = dma_lookup(dma_device(device), size, addr, handle, &b);
+	err = dma_lookup(dma_device_find(device), size, addr, handle, &b);
 	if (!err)
 		err = bs_free_block(addr, &b);
 	bs_leave();
-	if (err == -EALREADY)
+	if (err == -EALREADY || err == -EBUSY)
 		bs_free_failed(addr, err, "bs_dma_free_coherent",
 			       __builtin_return_address(0));
 	else if (err)

@@ -32,6 +32,8 @@ void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp);
 /* The same without a trace, and free(): where the fast way did not do. */
 void *bs_alloc_slow(size_t size, size_t align, gfp_t gfp);
 void bs_free_slow(void *p, const char *call);
+void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
+			    const struct unwind_regs *regs);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
 /*
@@ -66,10 +68,23 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 	return bs_alloc_slow(size, align, gfp);
 }
 
-/* 0, or -EALREADY: it was free. */
+/* The same for a function that does more than jump: its own caller is the program. */
+BS_INLINE void *bs_alloc_here(size_t size, size_t align, gfp_t gfp)
+{
+	struct unwind_regs regs;
+
+	if (!bs_tracing)
+		return bs_alloc(size, align, gfp);
+	UNWIND_CALLER(&regs);
+	return bs_alloc_and_trace_at(size, align, gfp, &regs);
+}
+
+/* 0; nothing done: -EALREADY, it was free, or -EBUSY, vmap() shows it. */
 BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 {
 	if (bs_tracing && b->tag) {
+		if (unlikely(b->kind != MM_OBJECT) && mm_is_mapped(b))
+			return -EBUSY;
 		if (unlikely(!trace_free(b)))
 			return -EALREADY;
 		if (unlikely(b->kind != MM_OBJECT))

@@ -32,13 +32,14 @@
 #include "preload/internal.h"
 #include "preload/segment.h"
 
+/*
+ * bs_tls.fork_nested: a handler interrupted this thread inside the allocator and
+ * forks.  We may hold the very locks; the child goes on as after a raw clone, once the
+ * interrupted call has returned.
+ */
+
 static void prepare(void)
 {
-	/*
-	 * A handler interrupted this thread inside the allocator and forks.  We may
-	 * hold the very locks; the child goes on as after a raw clone, once the
-	 * interrupted call has returned.
-	 */
 	bs_tls.fork_nested = bs_tls.depth != 0;
 	if (bs_tls.fork_nested)
 		return;

@@ -55,11 +55,15 @@ enum bs_verify {
 /* Filled once, before mm_init(); constant from then on. */
 struct bs_options {
 	struct mm_config mm;
-	uint32_t trace_mode;  /* BS_TRACE_* */
-	uint32_t on_error;    /* enum bs_on_error */
-	uint32_t trace_check; /* one in so many; 0: none */
-	uint32_t verify;      /* enum bs_verify */
-	bool publish;	      /* false: no segment file */
+	uint32_t trace_mode;	     /* BS_TRACE_* */
+	uint32_t on_error;	     /* enum bs_on_error */
+	uint64_t trace_sample_bytes; /* trace=sample:BYTES */
+	uint32_t trace_budget;	     /* 1/1000 of the CPU */
+	uint64_t trace_memory_bytes; /* of all tables */
+	uint32_t nr_nodes, nr_sites; /* that have room in it */
+	uint32_t trace_check;	     /* one in so many; 0: none */
+	uint32_t verify;	     /* enum bs_verify */
+	bool publish;		     /* false: no segment file */
 	uint64_t leak_window_ns;
 	/*
 	 * Directory of segments without a trailing '/': dir=, else
@@ -83,10 +87,13 @@ extern BS_HIDDEN char **bs_environ;
  * thread's very last instruction.
  */
 struct bs_tls {
-	uint32_t depth; /* 1: inside an exported function (or a fork) */
-	/* > 0: charge allocations to site 0, do not unwind */
-	uint16_t no_trace;
-	bool fork_nested; /* fork.c */
+	uint32_t depth;	     /* 1: inside an exported function (or a fork) */
+	uint8_t fork_nested; /* fork.c: a handler that interrupted us forks */
+	uint8_t no_trace; /* > 0: charge allocations to site 0, do not unwind */
+	uint8_t measure;  /* sampling.c: the next allocation's cost */
+	uint8_t look_left;   /* ... allocations until one is looked at */
+	int32_t sample_left; /* ... distance to the next sample */
+	uint32_t random;     /* ... 0: not begun */
 };
 extern BS_HIDDEN __thread
 	__attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
@@ -206,6 +213,7 @@ enum bs_misuse {
 	BS_DOUBLE_FREE,
 	BS_FREE_INTERIOR, /* our memory, not the start of a block */
 	BS_FREE_WILD,	  /* stack, text, data, unmapped */
+	BS_FREE_MAPPED,	  /* a living block of which vmap() shows a page */
 };
 
 /* Reports on stderr and in the event ring; aborts unless on_error=continue. */

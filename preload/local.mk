@@ -55,7 +55,7 @@ libmm_la_SOURCES = \
 # Unwind tables even where a compiler would leave them out: exceptions and
 # backtraces pass through here.
 BS_PRELOAD_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ftls-model=initial-exec \
-	-fno-plt -fasynchronous-unwind-tables
+	-fno-plt -fasynchronous-unwind-tables $(BS_LTO)
 libmm_la_CFLAGS = $(BS_PRELOAD_CFLAGS)
 
 if !SANITIZERS
@@ -75,6 +75,7 @@ libtrace_la_SOURCES = \
 	preload/segment.h \
 	preload/trace/cfi.c \
 	preload/trace/cfi.h \
+	preload/trace/count.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
 	preload/trace/frame.h \
@@ -82,6 +83,8 @@ libtrace_la_SOURCES = \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/sampling.c \
+	preload/trace/sampling.h \
 	preload/trace/site.c \
 	preload/trace/site.h \
 	preload/trace/trace.c \
@@ -115,7 +118,7 @@ libbuddyscope_la_LIBADD = libtrace.la libmm.la
 # initfirst: our constructor comes before all others, so that our atfork handler
 # is the first.  now: no lazy binding in a vfork child or a signal handler.
 # nodelete: other code holds addresses of ours for ever.
-libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version -shared \
+libbuddyscope_la_LDFLAGS = $(AM_LDFLAGS) $(BS_LTO) -avoid-version -shared \
 	-Wl,--version-script=$(top_srcdir)/preload/libbuddyscope.map \
 	-Wl,-z,initfirst -Wl,-z,now -Wl,-z,nodelete -Wl,-z,defs
 EXTRA_libbuddyscope_la_DEPENDENCIES = preload/libbuddyscope.map

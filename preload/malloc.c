@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "preload/entry.h"
+#include "preload/trace/sampling.h"
 
 /* ---- the rare ways --------------------------------------------------------- */
 
@@ -69,12 +70,15 @@ BS_COLD void bs_free_atomic(void *p)
 static inline void attribute(void *p, size_t size,
 			     const struct unwind_regs *regs)
 {
+	uint32_t rate = sampling_choose(regs->pc, size);
+	uint64_t begin = sampling_cost_begin();
 	struct mm_block b;
 
-	if (likely(!mm_lookup(p, &b))) {
-		trace_alloc(&b, size, regs);
+	if (likely(rate != SAMPLING_SKIP) && likely(!mm_lookup(p, &b))) {
+		trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
 	}
+	sampling_cost_end(begin, rate != SAMPLING_SKIP);
 }
 
 __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
@@ -93,14 +97,21 @@ __attribute__((noinline)) void *bs_alloc_and_trace(size_t size, size_t align,
 						   gfp_t gfp)
 {
 	struct unwind_regs regs;
-	void *p;
 
 	UNWIND_CALLER(&regs);
+	return bs_alloc_and_trace_at(size, align, gfp, &regs);
+}
+
+void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
+			    const struct unwind_regs *regs)
+{
+	void *p;
+
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = bs_alloc_block(size, align, gfp);
 	if (likely(p))
-		attribute(p, size, &regs);
+		attribute(p, size, regs);
 	bs_leave();
 	if (unlikely(!p))
 		errno = ENOMEM;
@@ -149,6 +160,7 @@ BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)
 		bs_foreign_free(p, call, caller);
 	else
 		bs_report_free(ret == -EALREADY ? BS_DOUBLE_FREE
+			       : ret == -EBUSY	? BS_FREE_MAPPED
 						: BS_FREE_INTERIOR,
 			       call, p, caller);
 	errno = saved_errno;
@@ -267,35 +279,47 @@ BS_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
  * far as call sites are concerned: the old tag is settled through a copy of it,
  * because the resize may have changed usable, which the tag's slack refers to.
  */
-static __attribute__((noinline)) void *resize(void *p, struct mm_block *b,
-					      size_t size)
+static void *resize(void *p, struct mm_block *b, size_t size,
+		    const struct unwind_regs *regs)
 {
 	struct mm_block old = *b;
 	uint64_t tag = b->tag ? *b->tag : 0;
 	void *q = mm_resize(p, b, size);
+	uint32_t rate;
 
-	if (q && tag_is_live(tag)) {
-		struct unwind_regs regs;
-
-		UNWIND_CALLER(&regs);
+	if (!q || !b->tag || !bs_tracing)
+		return q;
+	if (tag_is_live(tag)) {
 		old.tag = &tag;
 		trace_free(&old);
-		trace_alloc(b, size, &regs);
+	}
+	rate = sampling_choose(regs->pc, size);
+	if (rate == SAMPLING_SKIP) {
+		__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+	} else {
+		trace_alloc(b, size, regs, rate);
 		mm_tagged(b);
 	}
 	return q;
 }
 
-/* -EALREADY: somebody freed p meanwhile; NULL in *out: no memory, p intact. */
-static int move(void *p, struct mm_block *b, size_t size, void **out)
+/*
+ * -EALREADY: somebody freed p meanwhile; -EBUSY: vmap() shows p; NULL in *out: no
+ * memory, p intact.
+ */
+static int move(void *p, struct mm_block *b, size_t size,
+		const struct unwind_regs *regs, void **out)
 {
-	void *q = bs_alloc_block(size, 1, GFP_KERNEL);
+	void *q;
 
+	if (unlikely(mm_is_mapped(b)))
+		return -EBUSY;
+	q = bs_alloc_block(size, 1, GFP_KERNEL);
 	*out = q;
 	if (!q)
 		return 0;
 	if (bs_tracing)
-		bs_alloc_traced(q, size);
+		attribute(q, size, regs);
 	memcpy(q, p, MIN(b->usable, size));
 	return bs_free_block(p, b);
 }
@@ -324,12 +348,15 @@ out_nomem:
 
 BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 {
+	struct unwind_regs regs;
 	struct mm_block b;
 	void *q = NULL;
 	int ret;
 
+	if (bs_tracing)
+		UNWIND_CALLER(&regs);
 	if (!p)
-		return bs_alloc(size, 1, GFP_KERNEL);
+		return bs_alloc_here(size, 1, GFP_KERNEL);
 	if (!size) {
 		bs_free(p, call);
 		return NULL;
@@ -341,12 +368,13 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 	if (unlikely(!bs_enter()))
 		return realloc_atomic(p, size);
 	ret = mm_lookup(p, &b);
-	if (!ret && bs_tracing && b.tag && !tag_is_live(*b.tag))
+	if (!ret && bs_tracing && b.tag && !tag_is_live(*b.tag) &&
+	    !sampling_is_sparse())
 		ret = -EALREADY;
 	if (!ret) {
-		q = resize(p, &b, size);
+		q = resize(p, &b, size, &regs);
 		if (!q)
-			ret = move(p, &b, size, &q);
+			ret = move(p, &b, size, &regs, &q);
 	}
 	bs_leave();
 	if (unlikely(ret == -ENOENT))

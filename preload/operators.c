@@ -103,7 +103,7 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	BS_EXPORT void *name(size_t size) __asm__(symbol);                     \
 	BS_EXPORT void *name(size_t size)                                      \
 	{                                                                      \
-		void *p = bs_alloc(size, 1, GFP_KERNEL);                       \
+		void *p = bs_alloc_here(size, 1, GFP_KERNEL);                  \
                                                                                \
 		return likely(p) ? p : new_failed(size, 1);                    \
 	}
@@ -113,7 +113,7 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 			     const struct nothrow *tag) __asm__(symbol);       \
 	BS_EXPORT void *name(size_t size, const struct nothrow *tag)           \
 	{                                                                      \
-		void *p = bs_alloc(size, 1, GFP_KERNEL);                       \
+		void *p = bs_alloc_here(size, 1, GFP_KERNEL);                  \
                                                                                \
 		return likely(p) ? p                                           \
 				 : new_failed_nothrow(symbol, size, 0, tag);   \
@@ -123,7 +123,7 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	BS_EXPORT void *name(size_t size, size_t align) __asm__(symbol);       \
 	BS_EXPORT void *name(size_t size, size_t align)                        \
 	{                                                                      \
-		void *p = bs_alloc(size, align, GFP_KERNEL);                   \
+		void *p = bs_alloc_here(size, align, GFP_KERNEL);              \
                                                                                \
 		return likely(p) ? p : new_failed(size, align);                \
 	}
@@ -134,7 +134,7 @@ static BS_COLD void *new_failed_nothrow(const char *symbol, size_t size,
 	BS_EXPORT void *name(size_t size, size_t align,                        \
 			     const struct nothrow *tag)                        \
 	{                                                                      \
-		void *p = bs_alloc(size, align, GFP_KERNEL);                   \
+		void *p = bs_alloc_here(size, align, GFP_KERNEL);              \
                                                                                \
 		return likely(p)                                               \
 			       ? p                                             \

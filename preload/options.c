@@ -17,16 +17,19 @@
 
 #include "preload/internal.h"
 #include "preload/route.h"
+#include "preload/segment.h"
 
 struct bs_options bs_options;
 
-/* What four zones can have of the arena's largest window, in round numbers. */
-#define ZONE_MAX_BYTES (UINT64_C(128) << 30)
+/* What the arena's largest window has room for, in round numbers. */
+#define ZONE_MAX_BYTES	(UINT64_C(128) << 30)
+#define ZONES_MAX_BYTES (UINT64_C(512) << 30) /* of all zones */
 
 enum option_type {
 	OPT_CHOICE, /* index into allowed, "a|b" */
 	OPT_TIME,   /* ns from 10ms, 2s, 1m */
 	OPT_NUMBER,
+	OPT_TRACE,
 	OPT_ZONES,  /* NAME:SIZE[+],... */
 	OPT_DIR,    /* an absolute path */
 	OPT_SIZE,   /* bytes from 4096, 64K, 128M; pages are whole */
@@ -49,7 +52,7 @@ static const struct option {
 	const char *help;
 } table[] = {
 	{ "zones", OPT_ZONES, FIELD(mm.zone), "NORMAL:64M+", "NAME:SIZE[+],...",
-	  "up to 4 memory zones, lowest first, sizes in multiples of 4M; + grows" },
+	  "up to 16 memory zones, lowest first, sizes in multiples of 4M; + grows" },
 	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
 	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
@@ -73,8 +76,16 @@ static const struct option {
 	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
-	{ "trace", OPT_CHOICE, FIELD(trace_mode), "exact", "off|exact",
-	  "who allocated: nobody knows, or every allocation with its backtrace" },
+	{ "trace", OPT_TRACE, FIELD(trace_mode), "auto",
+	  "off|exact|auto|sample:BYTES",
+	  "who allocated: backtraces of no allocation, of every one, of every "
+	  "one while that is cheap, or of one in BYTES (8K to 32M)" },
+	{ "trace_budget", OPT_NUMBER, FIELD(trace_budget), "5", "PERCENT",
+	  "of the CPU, 1 to 100: beyond it trace=auto samples the busiest "
+	  "callers" },
+	{ "trace_memory", OPT_SIZE, FIELD(trace_memory_bytes), "96M", "SIZE",
+	  "what the tables of tracing may take, 2M to 512M; stacks beyond are "
+	  "cut to four frames and counted" },
 	{ "trace_check", OPT_NUMBER, FIELD(trace_check), "0", "N",
 	  "unwind the slow way, too, for one in N stacks that were recognised, "
 	  "and count differences; 0: never" },
@@ -91,7 +102,8 @@ static const struct option {
 	  "at exit, prove the engine's invariants and say so on stderr" },
 };
 
-static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1, "order of trace=");
+static_assert(BS_TRACE_OFF == 0 && BS_TRACE_EXACT == 1 && BS_TRACE_AUTO == 2,
+	      "order of trace=");
 #define BS_DEBUG_ALL                                                           \
 	(BS_DEBUG_CHECKS | BS_DEBUG_RED_ZONE | BS_DEBUG_POISON | BS_DEBUG_USER)
 static_assert(BS_DEBUG_CHECKS == 1 && BS_DEBUG_RED_ZONE == 2 &&
@@ -220,28 +232,33 @@ static bool parse_zone(struct word w, struct mm_zone_config *z)
 	return true;
 }
 
-static bool parse_zones(struct word w, struct mm_config *c)
+static bool parse_zones(struct word w, struct mm_config *c, const char **why)
 {
 	struct mm_zone_config zone[MAX_NR_ZONES] = { 0 };
 	unsigned int nr = 0;
+	uint64_t pages = 0;
 
+	static_assert(MAX_NR_ZONES == 16, "the texts say so");
 	while (w.len) {
 		const char *comma = memchr(w.p, ',', w.len);
 		size_t len = comma ? (size_t)(comma - w.p) : w.len;
 
+		if (nr == MAX_NR_ZONES)
+			*why = "at most 16 zones";
 		if (nr == MAX_NR_ZONES ||
 		    !parse_zone((struct word){ w.p, len }, &zone[nr]))
 			return false;
 		for (unsigned int i = 0; i < nr; i++)
 			if (!strcmp(zone[i].name, zone[nr].name))
 				return false;
+		pages += zone[nr].pages;
 		nr++;
 		w.p += len + (comma != NULL);
 		w.len -= len + (comma != NULL);
 		if (comma && !w.len)
 			return false;
 	}
-	if (!nr)
+	if (!nr || pages > ZONES_MAX_BYTES >> PAGE_SHIFT)
 		return false;
 	memcpy(c->zone, zone, sizeof(zone));
 	c->nr_zones = nr;
@@ -304,7 +321,25 @@ static bool parse_dir(struct word w, char *dir)
 	return true;
 }
 
-static bool parse_value(const struct option *o, struct word w)
+/* off|exact|auto, or sample:BYTES. */
+static bool parse_trace(const struct option *o, struct word w)
+{
+	static const char sample[] = "sample:";
+	size_t len = sizeof(sample) - 1;
+	uint64_t bytes;
+
+	if (w.len <= len || memcmp(w.p, sample, len) != 0)
+		return memchr(w.p, ':', w.len) == NULL &&
+		       parse_choice(o, w, &bs_options.trace_mode);
+	if (!parse_size((struct word){ w.p + len, w.len - len }, &bytes) ||
+	    bytes < 8192 || bytes > 32UL << 20)
+		return false;
+	bs_options.trace_mode = BS_TRACE_SAMPLE;
+	bs_options.trace_sample_bytes = bytes;
+	return true;
+}
+
+static bool parse_value(const struct option *o, struct word w, const char **why)
 {
 	void *field = (char *)&bs_options + o->offset;
 	uint64_t ns, bytes, n;
@@ -321,10 +356,14 @@ static bool parse_value(const struct option *o, struct word w)
 	case OPT_NUMBER:
 		if (!parse_number(&w, &n) || w.len || n > UINT32_MAX)
 			return false;
+		if (field == &bs_options.trace_budget && (!n || n > 100))
+			return false;
 		*(uint32_t *)field = (uint32_t)n;
 		return true;
+	case OPT_TRACE:
+		return parse_trace(o, w);
 	case OPT_ZONES:
-		return parse_zones(w, &bs_options.mm);
+		return parse_zones(w, &bs_options.mm, why);
 	case OPT_ROUTE:
 		return route_parse(w.p, w.len);
 	case OPT_DEBUG:
@@ -333,6 +372,9 @@ static bool parse_value(const struct option *o, struct word w)
 		return parse_dir(w, field);
 	case OPT_SIZE:
 		if (!parse_size(w, &bytes) || !bytes || bytes % PAGE_SIZE)
+			return false;
+		if (field == &bs_options.trace_memory_bytes &&
+		    (bytes < 2UL << 20 || bytes > 512UL << 20))
 			return false;
 		*(uint64_t *)field = bytes;
 		return true;
@@ -356,6 +398,7 @@ static void parse_word(struct word w)
 {
 	const char *eq = memchr(w.p, '=', w.len);
 	struct word key = { w.p, eq ? (size_t)(eq - w.p) : w.len };
+	const char *why = NULL;
 	char text[128];
 
 	sys_format(text, MIN(sizeof(text), w.len + 1), "%s", w.p);
@@ -368,9 +411,10 @@ static void parse_word(struct word w)
 			continue;
 		if (!eq ||
 		    !parse_value(&table[i],
-				 (struct word){ eq + 1, w.len - key.len - 1 }))
+				 (struct word){ eq + 1, w.len - key.len - 1 },
+				 &why))
 			sys_say("ignoring '%s': %s takes %s", text,
-				table[i].key, table[i].allowed);
+				table[i].key, why ? why : table[i].allowed);
 		return;
 	}
 	sys_say("ignoring '%s': no such option (BUDDYSCOPE=help lists them)",
@@ -452,18 +496,37 @@ static void default_dir(const char *from_env)
 	bs_options.dir_is_default = true;
 }
 
+/*
+ * Half of the tables' memory for stacks, half for sites: bytes of one in private
+ * memory and in the segment.
+ */
+#define NODE_BYTES (24 + 1 + sizeof(struct bs_abi_node))
+#define SITE_BYTES                                                             \
+	(32 + 1 + sizeof(struct bs_abi_site) + sizeof(struct bs_abi_estimate))
+
+static void trace_resolve(void)
+{
+	uint64_t half = bs_options.trace_memory_bytes / 2;
+
+	bs_options.nr_nodes =
+		(uint32_t)MIN(half / NODE_BYTES, (uint64_t)SEGMENT_NR_NODES);
+	bs_options.nr_sites =
+		(uint32_t)MIN(half / SITE_BYTES, (uint64_t)SEGMENT_NR_SITES);
+}
+
 void bs_options_read(void)
 {
 	char **env = bs_environ ? bs_environ : environ;
+	const char *text, *why;
 	char *block = NULL;
-	const char *text;
 
 	mm_default_config(&bs_options.mm);
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 		if (*table[i].dflt)
 			parse_value(&table[i],
 				    (struct word){ table[i].dflt,
-						   strlen(table[i].dflt) });
+						   strlen(table[i].dflt) },
+				    &why);
 	if (getauxval(AT_SECURE)) {
 		/* Somebody else's environment: believe nothing, write nothing. */
 		bs_options.publish = false;
@@ -479,6 +542,7 @@ void bs_options_read(void)
 		if (block)
 			sys_munmap(block, ENVIRON_BYTES);
 	}
+	trace_resolve();
 	route_resolve(&bs_options.mm);
 	bs_options.mm.tags = bs_options.trace_mode != BS_TRACE_OFF;
 }

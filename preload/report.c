@@ -250,6 +250,8 @@ static const struct {
 	[BS_FREE_WILD] = { "free of a pointer that is not from the heap",
 			   "memory on the stack, in a program's text or data, "
 			   "or unmapped cannot be freed" },
+	[BS_FREE_MAPPED] = { "free of a block that vmap() shows",
+			     "it lives on: bs_vunmap() its pages first" },
 };
 
 void bs_report_free(enum bs_misuse what, const char *call, const void *p,

@@ -90,8 +90,10 @@ static struct room room_for(bool small)
 {
 	return (struct room){
 		.areas = small ? SMALL_NR_AREAS : SEGMENT_NR_AREAS,
-		.nodes = small ? SMALL_NR_NODES : SEGMENT_NR_NODES,
-		.sites = small ? SMALL_NR_SITES : SEGMENT_NR_SITES,
+		.nodes = small ? MIN(SMALL_NR_NODES, bs_options.nr_nodes)
+			       : bs_options.nr_nodes,
+		.sites = small ? MIN(SMALL_NR_SITES, bs_options.nr_sites)
+			       : bs_options.nr_sites,
 		.pfns = MIN(mm.nr_pfns, (uint64_t)(small ? SMALL_MAX_PFNS
 							 : SEGMENT_MAX_PFNS)),
 	};
@@ -106,11 +108,11 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		uint64_t capacity;
 	} parts[] = {
 		{ BS_SEC_CONTROL, sizeof(struct bs_abi_control), 1 },
-		{ BS_SEC_ZONES, sizeof(struct bs_abi_zone), SEGMENT_NR_ZONES },
+		{ BS_SEC_ZONES, sizeof(struct bs_abi_zone), mm.nr_zones },
 		{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
 		{ BS_SEC_CACHES, sizeof(struct bs_abi_cache),
 		  SEGMENT_NR_CACHES },
-		{ BS_SEC_EVENTS, sizeof(struct bs_abi_event),
+		{ BS_SEC_EVENTS, BS_EVENT_BYTES(mm.nr_zones),
 		  SEGMENT_NR_EVENTS },
 		{ BS_SEC_MODULES, sizeof(struct bs_abi_module),
 		  SEGMENT_NR_MODULES },
@@ -286,6 +288,7 @@ static void fill_header(struct bs_abi_header *h)
 	h->nr_cpus = mm.nr_slots;
 	h->created_ns = self.created_ns;
 	h->trace_mode = bs_options.trace_mode;
+	h->trace_limit_bytes = bs_options.trace_memory_bytes;
 	h->nr_zones = mm.nr_zones;
 	h->leak_window_ns = bs_options.leak_window_ns
 				    ? bs_options.leak_window_ns

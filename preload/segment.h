@@ -28,11 +28,10 @@
 #include "shared/abi.h"
 
 /* Capacities, records.  Slot 0 of areas is never used. */
-#define SEGMENT_NR_ZONES   4U
 #define SEGMENT_NR_CACHES  512U
 #define SEGMENT_NR_AREAS   65536U
-#define SEGMENT_NR_NODES   (1U << 20)
-#define SEGMENT_NR_SITES   ((1U << 17) - 1)
+#define SEGMENT_NR_NODES   (1U << 22)	    /* at most; trace_memory= */
+#define SEGMENT_NR_SITES   ((1U << 17) - 1) /* the same */
 #define SEGMENT_NR_MODULES 1024U
 #define SEGMENT_NR_EVENTS  1024U
 #define SEGMENT_NR_DEVICES MM_MAX_DEVICES

@@ -21,6 +21,7 @@
 #include "preload/mm/slab_debug.h"
 #include "preload/route.h"
 #include "preload/segment.h"
+#include "preload/trace/sampling.h"
 #include "preload/trace/trace.h"
 
 __thread __attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
@@ -53,6 +54,7 @@ static const struct mm_client client = {
 	.area_gone = trace_area_gone,
 	.current_site = trace_current_site,
 	.slab_error = bs_report_slab,
+	.slow_path = sampling_poll,
 	.run_ctor = run_ctor,
 };
 

@@ -62,7 +62,7 @@
 #define BS_TRACE_SAMPLE 3U
 
 #define BS_MAX_SLOTS	 64U /* per-CPU slots; more CPUs share them */
-#define BS_MAX_ZONES	 4U
+#define BS_MAX_ZONES	 16U
 #define BS_NR_ORDERS	 11U /* orders 0 to 10: 4 KiB to 4 MiB */
 #define BS_MIGRATE_TYPES 5U
 
@@ -194,7 +194,7 @@ struct bs_abi_zone {
 	uint64_t wmark_min_pages;
 	uint64_t wmark_low_pages;
 	uint64_t wmark_high_pages;
-	uint64_t protection_pages[4]; /* lowmem_reserve by zone index */
+	uint64_t protection_pages[BS_MAX_ZONES]; /* lowmem_reserve */
 	uint64_t used_pages[BS_MAX_USES];
 	uint64_t nr_free[BS_MIGRATE_TYPES][BS_NR_ORDERS]; /* free blocks */
 	uint64_t nr_blocks[BS_MIGRATE_TYPES]; /* pageblocks of each type */
@@ -217,15 +217,16 @@ struct bs_abi_zone {
 	uint32_t pcp_batch; /* pages moved at a time */
 	uint64_t pcp_refills;
 	uint64_t pcp_drains;
-	uint64_t reserved1[7];
+	uint64_t slab_reclaimable_pages; /* of used_pages[BS_USE_SLAB] */
+	uint64_t reserved1[6];
 	uint16_t pcp_count[BS_MAX_SLOTS]; /* pages in each CPU slot's list */
 };
 static_assert(offsetof(struct bs_abi_zone, start_pfn) == 32, "ABI");
-static_assert(offsetof(struct bs_abi_zone, used_pages) == 128, "ABI");
-static_assert(offsetof(struct bs_abi_zone, nr_free) == 192, "ABI");
-static_assert(offsetof(struct bs_abi_zone, nr_blocks) == 632, "ABI");
-static_assert(offsetof(struct bs_abi_zone, pcp_high) == 776, "ABI");
-static_assert(sizeof(struct bs_abi_zone) == 984, "ABI");
+static_assert(offsetof(struct bs_abi_zone, used_pages) == 224, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_free) == 288, "ABI");
+static_assert(offsetof(struct bs_abi_zone, nr_blocks) == 728, "ABI");
+static_assert(offsetof(struct bs_abi_zone, pcp_high) == 872, "ABI");
+static_assert(sizeof(struct bs_abi_zone) == 1080, "ABI");
 
 /* bs_abi_cache.flags */
 #define BS_CACHE_OFF_SLAB  0x1U	 /* descriptors are kept elsewhere */
@@ -260,7 +261,7 @@ struct bs_abi_cache {
 	uint64_t shared_avail;
 	uint64_t high_mark; /* highest active_objs seen */
 	uint64_t grown;	    /* slabs created */
-	uint64_t reaped;    /* slabs destroyed */
+	uint64_t reaped;    /* free slabs destroyed because nobody used them */
 	uint64_t errors;
 	uint64_t refills; /* per-CPU array misses on allocation */
 	uint64_t flushes; /* per-CPU array overflows on free */
@@ -461,7 +462,7 @@ static_assert(sizeof(struct bs_abi_owner) == 16, "ABI");
 /*
  * bs_abi_event.gfp: what a request allowed, with the names that reports show.
  * A request without BS_GFP_DMA or both bits of GFP_ATOMIC is GFP_KERNEL, which
- * is 0.  Bits 16 to 19 hold 1 + the zone asked for first.
+ * is 0.  Bits 16 to 20 hold 1 + the zone asked for first.
  */
 #define BS_GFP_TABLE(X)                                                        \
 	X(DMA, 0x1U, "GFP_DMA")                                                \
@@ -480,7 +481,7 @@ enum bs_gfp {
 };
 #define BS_GFP_ATOMIC	  0x60U
 #define BS_GFP_ZONE_SHIFT 16U
-#define BS_GFP_ZONE_MASK  0xf0000U
+#define BS_GFP_ZONE_MASK  0x1f0000U
 
 /* bs_abi_event.type */
 #define BS_EVENT_TABLE(X)                                                      \
@@ -522,7 +523,8 @@ static_assert(sizeof(struct bs_abi_event_zone) == 104, "ABI");
 /*
  * Event ring: event number n (from 1) is in slot n % capacity; count of the
  * section is the number of events ever made.  A record whose `number` is not
- * the one expected was overwritten or is being written.
+ * the one expected was overwritten or is being written.  Records are no longer
+ * than the zones that the process has: elem_bytes is BS_EVENT_BYTES() of them.
  *
  * Types that a failing program makes by the thousand (failures, fallbacks,
  * overcommit) are limited as the kernel's reports are: 10 in 5 s.  suppressed
@@ -546,7 +548,10 @@ struct bs_abi_event {
 	struct bs_abi_event_zone zones[BS_MAX_ZONES];
 };
 static_assert(offsetof(struct bs_abi_event, zones) == 96, "ABI");
-static_assert(sizeof(struct bs_abi_event) == 512, "ABI");
+static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
+#define BS_EVENT_BYTES(nr_zones)                                               \
+	(offsetof(struct bs_abi_event, zones) +                                \
+	 (nr_zones) * sizeof(struct bs_abi_event_zone))
 
 /*
  * vmstat: one uint64_t each, in this order.  The table is the single source of

@@ -18,7 +18,7 @@
 #include "shared/event.h"
 #include "shared/fragindex.h"
 #include "shared/render-priv.h"
-#include "shared/sitereport.h"
+#include "shared/sitelist.h"
 
 #define HOLDERS	      3U /* call sites named where memory lacks */
 #define HOLDER_FRAMES 4U
@@ -290,13 +290,11 @@ static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 
 	for (size_t i = 0; i < nr; i++) {
 		const struct bs_abi_site *site = bs_snapshot_site(s, sites[i]);
+		struct bs_site_counts c = bs_site_counts(s, sites[i]);
 
 		bs_buf_printf(out, "%s", i ? "          " : "Held by:  ");
-		bs_buf_put_bytes(out,
-				 site->bytes_allocated - site->bytes_freed);
-		bs_buf_printf(out,
-			      " in %" PRIu64 " objects, site %" PRIu64 "%s: ",
-			      site->allocs - site->frees, sites[i],
+		bs_site_counts_put_live(out, &c);
+		bs_buf_printf(out, ", site %" PRIu64 "%s: ", sites[i],
 			      of_all_ages(site)
 				      ? ", of all ages as a leak's are"
 				      : "");

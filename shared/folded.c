@@ -68,8 +68,7 @@ static char *stack_of(const struct bs_sitereport *r, uint64_t site,
 
 static uint64_t value_of(const struct bs_sitereport *r, uint64_t site)
 {
-	struct bs_site_counts c =
-		bs_site_counts(bs_snapshot_site(r->snapshot, site));
+	struct bs_site_counts c = bs_site_counts(r->snapshot, site);
 
 	if (r->folded_objects)
 		return r->folded_allocated ? c.allocs : c.live_objects;

@@ -6,6 +6,8 @@ noinst_LTLIBRARIES += libshared.la
 
 libshared_la_SOURCES = \
 	shared/abi.h \
+	shared/control.c \
+	shared/control.h \
 	shared/demangle.c \
 	shared/demangle.h \
 	shared/event.c \
@@ -30,6 +32,8 @@ libshared_la_SOURCES = \
 	shared/render.c \
 	shared/render.h \
 	shared/sitegroup.c \
+	shared/sitelife.c \
+	shared/sitelife.h \
 	shared/sitelist.c \
 	shared/sitelist.h \
 	shared/siteoptions.c \
@@ -43,6 +47,8 @@ libshared_la_SOURCES = \
 	shared/symbols.h \
 	shared/target.c \
 	shared/target.h \
+	shared/tracing.c \
+	shared/tracing.h \
 	shared/wire.c \
 	shared/wire.h \
 	shared/wrapper.c \
@@ -51,7 +57,7 @@ libshared_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_builddir)
 libshared_la_CFLAGS = $(AM_CFLAGS) $(LIBDW_CFLAGS) $(PROTOBUF_C_CFLAGS) \
 	$(ZLIB_CFLAGS)
 libshared_la_LIBADD = $(LIBDW_LIBS) $(LIBIBERTY_LIBS) $(PROTOBUF_C_LIBS) \
-	$(ZLIB_LIBS)
+	$(ZLIB_LIBS) -lm
 
 # The messages of profile.proto, and the code that packs them.
 nodist_libshared_la_SOURCES = shared/profile.pb-c.c shared/profile.pb-c.h

@@ -9,7 +9,8 @@
  *         names and the order of the sample types.
  *
  * A sample is a site: the four numbers are those of the other forms and add up to
- * the same.  An address is that of the call, one byte in front of the return
+ * the same; where objects were sampled they stand for all, so that nothing has to be
+ * scaled by the period.  An address is that of the call, one byte in front of the return
  * address: it lies in its mapping and on its line.  Every message lives in a list
  * of allocations that goes as a whole.
  */
@@ -266,8 +267,7 @@ static bool take_pc(void *arg, const struct bs_abi_module *m,
 static void add_sample(struct writer *w, uint64_t site)
 {
 	const struct bs_snapshot *snapshot = w->report->snapshot;
-	struct bs_site_counts c =
-		bs_site_counts(bs_snapshot_site(snapshot, site));
+	struct bs_site_counts c = bs_site_counts(snapshot, site);
 	struct sample sample = { w, take(w, sizeof(*sample.s)) };
 
 	if (!sample.s)
@@ -298,6 +298,19 @@ static Pprof__ValueType *value_type(struct writer *w, const char *type,
 	return t;
 }
 
+/* Bytes from sample to sample; 1 where every byte is counted. */
+static int64_t period(const struct bs_snapshot *s)
+{
+	const struct bs_abi_header *h = bs_snapshot_header(s);
+	bool sampled = h->trace_mode == BS_TRACE_SAMPLE ||
+		       bs_site_counts_all(s).sampled_allocs;
+
+	if (!sampled || !h->trace_sample_bytes ||
+	    h->trace_sample_bytes > INT64_MAX)
+		return 1;
+	return (int64_t)h->trace_sample_bytes;
+}
+
 static void add_types(struct writer *w)
 {
 	static const char *const types[NR_VALUES][2] = {
@@ -311,37 +324,31 @@ static void add_types(struct writer *w)
 		APPEND(w, &w->profile, sample_type,
 		       value_type(w, types[i][0], types[i][1]));
 	w->profile.period_type = value_type(w, "space", "bytes");
-	w->profile.period = 1;
+	w->profile.period = period(w->report->snapshot);
 	w->profile.default_sample_type = string(w, "inuse_space");
-}
-
-/* The end, or the last allocation: what is in the segment, whenever it is read. */
-static uint64_t last_ns(const struct bs_snapshot *s)
-{
-	const struct bs_abi_header *h = bs_snapshot_header(s);
-	uint64_t last = h->created_ns;
-
-	if (h->exited_ns > h->created_ns)
-		return h->exited_ns;
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
-		if (bs_snapshot_site(s, i)->last_ns > last)
-			last = bs_snapshot_site(s, i)->last_ns;
-	return last;
 }
 
 static void add_head(struct writer *w)
 {
 	const struct bs_snapshot *s = w->report->snapshot;
 	const struct bs_abi_header *h = bs_snapshot_header(s);
+	struct bs_site_counts all = bs_site_counts_all(s);
 	struct bs_buf text = BS_BUF_INIT;
 
-	w->profile.duration_nanos = (int64_t)(last_ns(s) - h->created_ns);
+	w->profile.duration_nanos =
+		(int64_t)(bs_snapshot_last_ns(s) - h->created_ns);
 	w->profile.time_nanos =
 		(int64_t)h->created_realtime_ns + w->profile.duration_nanos;
-	bs_buf_printf(&text, "buddyscope %s, trace %s, pid %d: ", BS_VERSION,
-		      bs_trace_name(h->trace_mode), h->pid);
+	bs_buf_printf(&text, "buddyscope %s, trace ", BS_VERSION);
+	bs_trace_put(&text, h);
+	bs_buf_printf(&text, ", pid %d: ", h->pid);
 	bs_buf_puts_clean(&text, h->cmdline);
 	APPEND(w, &w->profile, comment, string(w, bs_buf_str(&text)));
+	if (all.sampled_allocs) {
+		bs_buf_reset(&text);
+		bs_site_counts_put_share(&text, &all);
+		APPEND(w, &w->profile, comment, string(w, bs_buf_str(&text)));
+	}
 	bs_buf_free(&text);
 }
 

@@ -27,34 +27,45 @@ static void put_counter(struct bs_buf *out, const char *indent,
 /* What the kernel counts in its own words. */
 struct kernel_counters {
 	uint64_t anon;
-	uint64_t slab;
+	uint64_t slab, reclaimable;
 	uint64_t tables;
 };
 
 /*
- * Slabs cannot be reclaimed; large, vmalloc, mmap and DMA pages are the
+ * Slabs of caches made with SLAB_RECLAIM_ACCOUNT are called reclaimable; large, vmalloc, mmap and DMA pages are the
  * program's anonymous memory; the engine's own tables stand where the page
  * tables do.
  */
 static void add_zone(struct kernel_counters *c, const struct bs_abi_zone *zone)
 {
 	const uint64_t *use = zone->used_pages;
+	uint64_t reclaimable = zone->slab_reclaimable_pages;
 
-	c->slab += use[BS_USE_SLAB];
+	if (reclaimable > use[BS_USE_SLAB])
+		reclaimable = use[BS_USE_SLAB];
+	c->reclaimable += reclaimable;
+	c->slab += use[BS_USE_SLAB] - reclaimable;
 	c->anon += use[BS_USE_LARGE] + use[BS_USE_VMALLOC] + use[BS_USE_MMAP] +
 		   use[BS_USE_DMA];
 	c->tables += use[BS_USE_TABLE];
 }
 
-static void put_node_counters(struct bs_buf *out, const struct bs_snapshot *s)
+static struct kernel_counters all_zones(const struct bs_snapshot *s)
 {
 	struct kernel_counters c = { 0 };
-	static const char indent[] = "      ";
 
 	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
 		add_zone(&c, bs_snapshot_zone(s, i));
+	return c;
+}
+
+static void put_node_counters(struct bs_buf *out, const struct bs_snapshot *s)
+{
+	struct kernel_counters c = all_zones(s);
+	static const char indent[] = "      ";
+
 	bs_buf_puts(out, "\n  per-node stats");
-	put_counter(out, indent, "nr_slab_reclaimable", 0);
+	put_counter(out, indent, "nr_slab_reclaimable", c.reclaimable);
 	put_counter(out, indent, "nr_slab_unreclaimable", c.slab);
 	put_counter(out, indent, "nr_anon_pages", c.anon);
 	put_counter(out, indent, "nr_page_table_pages", c.tables);
@@ -68,7 +79,7 @@ static void put_old_counters(struct bs_buf *out, const struct bs_abi_zone *zone,
 
 	add_zone(&c, zone);
 	put_counter(out, indent, "nr_anon_pages", c.anon);
-	put_counter(out, indent, "nr_slab_reclaimable", 0);
+	put_counter(out, indent, "nr_slab_reclaimable", c.reclaimable);
 	put_counter(out, indent, "nr_slab_unreclaimable", c.slab);
 	put_counter(out, indent, "nr_page_table_pages", c.tables);
 }
@@ -167,7 +178,7 @@ static void put_protection(struct bs_buf *out, const struct bs_abi_zone *zone,
 {
 	bs_buf_printf(out, "\n        protection: (%" PRId64,
 		      (int64_t)zone->protection_pages[0]);
-	for (uint64_t i = 1; i < nr_zones && i < 4; i++)
+	for (uint64_t i = 1; i < nr_zones && i < BS_MAX_ZONES; i++)
 		bs_buf_printf(out, ", %" PRId64,
 			      (int64_t)zone->protection_pages[i]);
 	bs_buf_putc(out, ')');
@@ -262,7 +273,10 @@ static void put_zone_details(struct bs_json *json, const struct bs_snapshot *s,
 	bs_json_u64(json, "low_pages", zone->wmark_low_pages);
 	bs_json_u64(json, "high_pages", zone->wmark_high_pages);
 	bs_render_counts(json, "protection_pages", zone->protection_pages,
-			 nr_zones < 4 ? (unsigned int)nr_zones : 4);
+			 nr_zones < BS_MAX_ZONES ? (unsigned int)nr_zones
+						 : BS_MAX_ZONES);
+	bs_json_u64(json, "slab_reclaimable_pages",
+		    zone->slab_reclaimable_pages);
 	bs_json_u64(json, "min_free_pages", zone->min_free_pages);
 	bs_json_u64(json, "overcommit_pages", zone->overcommit_pages);
 	bs_json_u64(json, "allocs", zone->nr_alloc);
@@ -340,8 +354,14 @@ static uint64_t total_free(const struct bs_snapshot *s)
 void bs_text_vmstat(struct bs_buf *out, const struct bs_snapshot *s,
 		    const struct bs_render_options *opt)
 {
+	struct kernel_counters c = all_zones(s);
+
 	(void)opt;
-	bs_buf_printf(out, "nr_free_pages %" PRIu64 "\n", total_free(s));
+	bs_buf_printf(out,
+		      "nr_free_pages %" PRIu64 "\n"
+		      "nr_slab_reclaimable %" PRIu64 "\n"
+		      "nr_slab_unreclaimable %" PRIu64 "\n",
+		      total_free(s), c.reclaimable, c.slab);
 	for (size_t row = 0; row < NR_ZONE_ROWS; row++)
 		bs_buf_printf(out, "%s %" PRIu64 "\n", zone_rows[row].key,
 			      total(s, row));
@@ -355,12 +375,15 @@ void bs_text_vmstat(struct bs_buf *out, const struct bs_snapshot *s,
 void bs_json_vmstat(struct bs_buf *out, const struct bs_snapshot *s,
 		    const struct bs_render_options *opt)
 {
+	struct kernel_counters c = all_zones(s);
 	struct bs_json json;
 
 	(void)opt;
 	bs_render_begin(&json, out, s);
 	bs_json_object(&json, "zones");
 	bs_json_u64(&json, "nr_free_pages", total_free(s));
+	bs_json_u64(&json, "nr_slab_reclaimable", c.reclaimable);
+	bs_json_u64(&json, "nr_slab_unreclaimable", c.slab);
 	for (size_t row = 0; row < NR_ZONE_ROWS; row++)
 		bs_json_u64(&json, zone_rows[row].key, total(s, row));
 	bs_json_object_end(&json);

@@ -245,15 +245,3 @@ void bs_render_use_symbols(struct bs_render_options *opt,
 	opt->caller = sym ? bs_symbolizer_caller : NULL;
 	opt->caller_arg = sym;
 }
-
-const char *bs_trace_name(uint32_t trace_mode)
-{
-	switch (trace_mode) {
-	case BS_TRACE_OFF:
-		return "off";
-	case BS_TRACE_EXACT:
-		return "exact";
-	default:
-		return "?";
-	}
-}

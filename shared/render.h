@@ -25,6 +25,7 @@
 #include "shared/snapshot.h"
 #include "shared/symbols.h"
 #include "shared/target.h"
+#include "shared/tracing.h"
 
 enum bs_kernel_format {
 	BS_FORMAT_MODERN,
@@ -93,14 +94,12 @@ void bs_render_use_symbols(struct bs_render_options *opt,
 			   struct bs_symbolizer *sym);
 
 /*
- * ps: every target with state, live bytes and trace mode.  Reads each segment;
- * one that cannot be read has live bytes 0.
+ * ps: every target with state, live bytes, trace mode and its tables, and below it
+ * what did not fit or differ.  Reads each segment; one that cannot be read has
+ * question marks, and live bytes 0 in JSON.
  */
 void bs_render_ps_text(struct bs_buf *out, const struct bs_target_list *list);
 void bs_render_ps_json(struct bs_buf *out, const struct bs_target_list *list);
-
-/* "off", "exact"; "?" for a mode that we do not know. */
-const char *bs_trace_name(uint32_t trace_mode);
 
 /*
  * The caller of a site as "module+0xoffset/0xsize" (offset in the module, its

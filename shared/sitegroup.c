@@ -11,6 +11,8 @@
  * groups add up.  Peaks do not: sites have theirs at different times.
  */
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,7 +65,7 @@ static struct group group_of(const struct bs_sitereport *r, uint64_t site)
 
 	bs_site_each_pc(r->snapshot, r->symbolizer, site, take_pc, &n);
 	g.frame = n.frame;
-	g.counts = bs_site_counts(bs_snapshot_site(r->snapshot, site));
+	g.counts = bs_site_counts(r->snapshot, site);
 	return g;
 }
 
@@ -236,36 +238,57 @@ static bool make_groups(struct groups *g, const struct bs_sitereport *r)
 
 /* ---- text ------------------------------------------------------------------------ */
 
-static void row_text(struct bs_buf *out, const struct group *g)
+static void put_number(struct bs_buf *out, int width, const char *mark,
+		       uint64_t number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%s%" PRIu64, mark, number);
+	bs_buf_printf(out, "%*s ", width, text);
+}
+
+/* With the standard error of the live bytes if there is one anywhere. */
+static void row_text(struct bs_buf *out, const struct group *g, bool errors)
 {
 	const struct bs_site_counts *c = &g->counts;
 
-	bs_buf_printf(out,
-		      "%14" PRIu64 " %12" PRIu64 " %12" PRIu64 " %12" PRIu64
-		      " %16" PRIu64 " %7" PRIu64 "  ",
-		      c->live_bytes, c->live_objects, c->allocs, c->frees,
-		      c->bytes_allocated, g->nr_sites);
+	put_number(out, 14, bs_live_mark(c), c->live_bytes);
+	if (errors)
+		bs_buf_printf(out, "%12.0f ", sqrt(c->var_live_bytes));
+	put_number(out, 12, bs_live_mark(c), c->live_objects);
+	put_number(out, 12, bs_total_mark(c), c->allocs);
+	put_number(out, 12, bs_total_mark(c), c->frees);
+	put_number(out, 16, bs_total_mark(c), c->bytes_allocated);
+	bs_buf_printf(out, "%7" PRIu64 "  ", g->nr_sites);
 }
 
 void bs_sitegroup_text(struct bs_buf *out, const struct bs_sitereport *r)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
 	struct groups g = { 0 };
+	bool errors;
 
 	out->failed |= !make_groups(&g, r);
+	errors = g.all.counts.sampled_allocs;
 	bs_buf_puts_clean(out, h->comm);
-	bs_buf_printf(out, " (pid %d), trace %s: %" PRIu64 " sites in %zu %s",
-		      h->pid, bs_trace_name(h->trace_mode), g.all.nr_sites,
+	bs_buf_printf(out, " (pid %d), trace ", h->pid);
+	bs_trace_put(out, h);
+	bs_buf_printf(out, ": %" PRIu64 " sites in %zu %s", g.all.nr_sites,
 		      g.nr, g.nr == 1 ? kinds[r->by].one : kinds[r->by].many);
 	if (g.shown < g.nr)
 		bs_buf_printf(out, ", the first %zu", g.shown);
-	bs_buf_printf(out, "\n\n%14s %12s %12s %12s %16s %7s  %s\n",
-		      "live bytes", "live objects", "allocs", "frees",
-		      "bytes allocated", "sites", kinds[r->by].one);
-	row_text(out, &g.all);
+	bs_buf_putc(out, '\n');
+	bs_site_share_line(out, h, &g.all.counts);
+	bs_buf_printf(out, "\n%14s ", "live bytes");
+	if (errors)
+		bs_buf_printf(out, "%12s ", "std error");
+	bs_buf_printf(out, "%12s %12s %12s %16s %7s  %s\n", "live objects",
+		      "allocs", "frees", "bytes allocated", "sites",
+		      kinds[r->by].one);
+	row_text(out, &g.all, errors);
 	bs_buf_puts(out, "total\n");
 	for (size_t i = 0; i < g.shown; i++) {
-		row_text(out, &g.list[i]);
+		row_text(out, &g.list[i], errors);
 		put_name(out, r, &g.list[i]);
 		bs_buf_putc(out, '\n');
 	}
@@ -320,7 +343,7 @@ void bs_sitegroup_json(struct bs_buf *out, const struct bs_sitereport *r)
 	bs_json_object(&j, NULL);
 	bs_json_i64(&j, "pid", h->pid);
 	bs_json_str(&j, "comm", h->comm);
-	bs_json_str(&j, "trace", bs_trace_name(h->trace_mode));
+	bs_trace_json(&j, h);
 	bs_json_str(&j, "by", kinds[r->by].one);
 	bs_json_u64(&j, "nr_sites", g.all.nr_sites);
 	bs_json_u64(&j, "nr_groups", g.nr);

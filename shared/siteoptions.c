@@ -11,8 +11,8 @@
 
 #include <string.h>
 
-const char *const bs_sitereport_options[] = { "by", "folded", "objects",
-					      "pprof", NULL };
+const char *const bs_sitereport_options[] = { "by",    "folded",    "objects",
+					      "pprof", "lifetimes", NULL };
 
 /* By enum bs_site_by. */
 static const char *const groups[] = { "site", "function", "library", "line" };
@@ -70,6 +70,8 @@ bool bs_sitereport_set_option(struct bs_sitereport *r, const char *name,
 		return set_form(r, BS_FORM_PPROF, err);
 	if (!strcmp(name, "objects"))
 		r->folded_objects = true;
+	if (!strcmp(name, "lifetimes"))
+		r->lifetimes = true;
 	return true;
 }
 
@@ -81,6 +83,8 @@ bool bs_sitereport_check(const struct bs_sitereport *r, struct bs_buf *err)
 		bs_buf_puts(err, "--by, --folded and --pprof belong to sites");
 	else if (r->folded_objects && r->form != BS_FORM_FOLDED)
 		bs_buf_puts(err, "--objects belongs to --folded");
+	else if (r->lifetimes && (r->by || export))
+		bs_buf_puts(err, "--lifetimes goes with single sites");
 	else if (r->by && export)
 		bs_buf_puts(
 			err,
@@ -106,6 +110,8 @@ void bs_sitereport_put_options(struct bs_buf *out,
 		bs_buf_puts(out, " --pprof");
 	if (r->folded_objects)
 		bs_buf_puts(out, " --objects");
+	if (r->lifetimes)
+		bs_buf_puts(out, " --lifetimes");
 }
 
 void bs_sitereport_write(struct bs_buf *out, const struct bs_sitereport *r)

@@ -10,10 +10,12 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shared/render.h"
+#include "shared/sitelife.h"
 #include "shared/sitelist.h"
 
 const char *bs_verdict_name(enum bs_verdict verdict)
@@ -75,44 +77,65 @@ void bs_site_history_text(struct bs_buf *out, const struct bs_site_history *h)
 			      h->windows);
 }
 
+static void put_estimate(struct bs_buf *out, const struct bs_site_counts *c)
+{
+	bs_buf_puts(out, "  ");
+	bs_site_counts_put_share(out, c);
+	bs_site_counts_put_error(out, c);
+	bs_buf_printf(out,
+		      "\n  %" PRIu64
+		      " samples in all, standard error of allocs %.1f, of "
+		      "bytes allocated %.0f\n",
+		      c->sampled_allocs, sqrt(c->var_allocs),
+		      sqrt(c->var_bytes_allocated));
+}
+
 static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 		      uint64_t site)
 {
-	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
-	struct bs_site_counts c = bs_site_counts(s);
+	struct bs_site_counts c = bs_site_counts(r->snapshot, site);
 
-	bs_buf_printf(out, "site %" PRIu64 ": %" PRIu64 " bytes", site,
-		      c.live_bytes);
+	bs_buf_printf(out, "site %" PRIu64 ": %s%" PRIu64 " bytes", site,
+		      bs_live_mark(&c), c.live_bytes);
 	if (c.live_bytes >= 1024) {
 		bs_buf_puts(out, " (");
 		bs_buf_put_bytes(out, c.live_bytes);
 		bs_buf_putc(out, ')');
 	}
-	bs_buf_printf(out, " live in %" PRIu64 " objects", c.live_objects);
+	bs_buf_printf(out, " live in %s%" PRIu64 " objects", bs_live_mark(&c),
+		      c.live_objects);
 	if (h)
 		bs_buf_printf(out, ", growth %+.1f bytes/s",
 			      h->growth_bytes_per_s);
 	if (h && h->verdict != BS_VERDICT_NONE)
-		bs_buf_printf(out, ", %s",
+		bs_buf_printf(out, ", %s%s",
 			      h->verdict == BS_VERDICT_LEAK
 				      ? "LEAK"
-				      : bs_verdict_name(h->verdict));
+				      : bs_verdict_name(h->verdict),
+			      c.sampled_allocs ? " (estimate)" : "");
 	bs_buf_printf(out,
-		      "\n  allocs %" PRIu64 ", frees %" PRIu64
-		      ", bytes allocated %" PRIu64 "\n",
-		      c.allocs, c.frees, c.bytes_allocated);
+		      "\n  allocs %s%" PRIu64 ", frees %s%" PRIu64
+		      ", bytes allocated %s%" PRIu64 "\n",
+		      bs_total_mark(&c), c.allocs, bs_total_mark(&c), c.frees,
+		      bs_total_mark(&c), c.bytes_allocated);
+	if (c.sampled_allocs)
+		put_estimate(out, &c);
 	if (h && (r->leaks || h->verdict == BS_VERDICT_LEAK)) {
 		bs_buf_puts(out, "  ");
 		bs_site_history_text(out, h);
 		bs_buf_putc(out, '\n');
 	}
+	if (r->leaks)
+		bs_site_oldest_text(out, r, site);
+	if (r->lifetimes)
+		bs_site_lifetimes_text(out, r->snapshot, site);
 	bs_site_stack_text(out, r->snapshot, r->symbolizer, site);
 	bs_buf_putc(out, '\n');
 }
 
 static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
-		      size_t nr, size_t total)
+		      size_t nr, size_t total, const struct bs_site_counts *all)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
 	size_t leaks = 0;
@@ -122,8 +145,9 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 			 bs_site_history_of(r, i)->verdict == BS_VERDICT_LEAK;
 
 	bs_buf_puts_clean(out, h->comm);
-	bs_buf_printf(out, " (pid %d), trace %s: ", h->pid,
-		      bs_trace_name(h->trace_mode));
+	bs_buf_printf(out, " (pid %d), trace ", h->pid);
+	bs_trace_put(out, h);
+	bs_buf_puts(out, ": ");
 	if (r->leaks && r->history && r->ended)
 		bs_buf_printf(out, "%zu %s, %zu sites with objects never freed",
 			      leaks, leaks == 1 ? "leak" : "leaks", total);
@@ -141,16 +165,20 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 		bs_buf_printf(out, "%zu sites", total);
 	if (nr < total)
 		bs_buf_printf(out, ", the first %zu", nr);
-	bs_buf_puts(out, "\n\n");
+	bs_buf_putc(out, '\n');
+	bs_site_share_line(out, h, all);
+	bs_buf_putc(out, '\n');
 }
 
 void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r)
 {
 	struct bs_site_choice *list;
+	struct bs_site_counts all;
 	size_t nr, total;
 
 	list = bs_sites_choose(r, &nr, &total);
-	head_text(out, r, nr, total);
+	all = bs_sites_sum(r->snapshot, list, total);
+	head_text(out, r, nr, total, &all);
 	for (size_t i = 0; i < nr; i++)
 		site_text(out, r, list[i].site);
 	free(list);
@@ -190,7 +218,7 @@ static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 {
 	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
-	struct bs_site_counts c = bs_site_counts(s);
+	struct bs_site_counts c = bs_site_counts(r->snapshot, site);
 
 	bs_json_object(j, NULL);
 	bs_json_u64(j, "site", site);
@@ -203,6 +231,7 @@ static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 	bs_json_u64(j, "peak_live_bytes", s->peak_live_bytes);
 	bs_json_u64(j, "first_ns", s->first_ns);
 	bs_json_u64(j, "last_ns", s->last_ns);
+	bs_site_life_json(j, r, site);
 	history_json(j, h);
 	bs_site_stack_json(j, "stack", r->snapshot, r->symbolizer, site);
 	bs_json_object_end(j);
@@ -212,18 +241,23 @@ void bs_sitereport_json(struct bs_buf *out, const struct bs_sitereport *r)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
 	struct bs_site_choice *list;
+	struct bs_site_counts all;
 	size_t nr, total;
 	struct bs_json j;
 
 	list = bs_sites_choose(r, &nr, &total);
+	all = bs_sites_sum(r->snapshot, list, total);
 	bs_json_init(&j, out);
 	bs_json_object(&j, NULL);
 	bs_json_i64(&j, "pid", h->pid);
 	bs_json_str(&j, "comm", h->comm);
-	bs_json_str(&j, "trace", bs_trace_name(h->trace_mode));
+	bs_trace_json(&j, h);
 	bs_json_u64(&j, "leak_window_ns", h->leak_window_ns);
 	bs_json_bool(&j, "history", r->history != NULL);
 	bs_json_u64(&j, "nr_sites", total);
+	bs_json_object(&j, "total");
+	bs_site_counts_json(&j, &all);
+	bs_json_object_end(&j);
 	bs_json_array(&j, "sites");
 	for (size_t i = 0; i < nr; i++)
 		site_json(&j, r, list[i].site);

@@ -82,6 +82,8 @@ struct bs_sitereport {
 	enum bs_site_form form;
 	bool folded_allocated; /* all that was allocated, not what lives */
 	bool folded_objects;   /* objects, not bytes */
+	bool lifetimes;	       /* in texts, too */
+	uint64_t now_ns; /* for ages; 0: the segment's last sign of life */
 };
 
 /* "live", "growth", "allocs", "bytes" -> sort; false: unknown. */
@@ -89,7 +91,7 @@ bool bs_site_sort_parse(const char *name, enum bs_site_sort *sort);
 
 /*
  * The options that say what is written and how, without their dashes: "by" GROUP,
- * "folded" live|alloc, "objects", "pprof", and "json"; value is NULL or "" where
+ * "folded" live|alloc, "objects", "pprof", "lifetimes", and "json"; value is NULL or "" where
  * there is none.  False with one line in err.
  */
 bool bs_sitereport_set_option(struct bs_sitereport *r, const char *name,

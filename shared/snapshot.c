@@ -17,8 +17,8 @@
  *
  * Sites have their writers' lock word instead: 0 means that nobody is inside.  A
  * site too busy to be caught at rest gets its frees from the older copy and its
- * allocs from the newer one, so that live is never negative.  For the rest
- * equality alone counts.
+ * allocs from the newer one, so that live is never negative; estimates, which have
+ * no lock, the same.  For the rest equality alone counts.
  */
 #include "shared/snapshot.h"
 
@@ -54,7 +54,9 @@ struct section_type {
 };
 
 static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
-	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 984,
+	[BS_SEC_CONTROL] = { "control", sizeof(struct bs_abi_control), 64,
+			     NO_SEQ, 1 },
+	[BS_SEC_ZONES] = { "zones", sizeof(struct bs_abi_zone), 1080,
 			   offsetof(struct bs_abi_zone, seq), 64 },
 	[BS_SEC_CACHES] = { "caches", sizeof(struct bs_abi_cache), 248,
 			    offsetof(struct bs_abi_cache, seq), 1 << 16 },
@@ -62,33 +64,39 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
 	[BS_SEC_NODES] = { "nodes", sizeof(struct bs_abi_node), 16, NO_SEQ,
 			   1 << 26 },
-	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 248, NO_SEQ,
+	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 320, NO_SEQ,
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
-	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event), 512, NO_SEQ,
-			    1 << 20 },
+	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event),
+			    BS_EVENT_BYTES(1), NO_SEQ, 1 << 20 },
 	[BS_SEC_DEVICES] = { "devices", sizeof(struct bs_abi_device), 128,
 			     offsetof(struct bs_abi_device, seq), 1 << 12 },
 	[BS_SEC_OWNERS] = { "owners", sizeof(struct bs_abi_owner), 16, NO_SEQ,
 			    1 << 20 },
 	[BS_SEC_VMSTAT] = { "vmstat", sizeof(uint64_t), 8, NO_SEQ, 4096 },
+	[BS_SEC_ESTIMATES] = { "estimates", sizeof(struct bs_abi_estimate), 80,
+			       NO_SEQ, 1 << 22 },
 };
-static_assert(sizeof(struct bs_abi_zone) >= 984, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_zone) >= 1080, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_site) >= 248, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_site) >= 320, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_event) >= 512, "a record never shrinks");
+static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");
 
-/* Sites before nodes: a site's stack must be in the nodes that we read. */
+/*
+ * Sites before nodes: a site's stack must be in the nodes that we read.  Sites
+ * before estimates, of which there are as many.
+ */
 static const unsigned int read_order[] = {
-	BS_SEC_ZONES,  BS_SEC_CACHES,  BS_SEC_AREAS,
-	BS_SEC_SITES,  BS_SEC_NODES,   BS_SEC_MODULES,
-	BS_SEC_EVENTS, BS_SEC_DEVICES, BS_SEC_OWNERS,
+	BS_SEC_ZONES,	BS_SEC_CACHES,	  BS_SEC_AREAS,	  BS_SEC_SITES,
+	BS_SEC_NODES,	BS_SEC_ESTIMATES, BS_SEC_MODULES, BS_SEC_EVENTS,
+	BS_SEC_DEVICES, BS_SEC_OWNERS,
 };
 
 /* nr records of section_types[].bytes each; room for cap of them. */
@@ -344,6 +352,16 @@ static void merge_site(struct bs_abi_site *newer,
 	newer->bytes_freed = older->bytes_freed;
 }
 
+static void merge_estimate(struct bs_abi_estimate *newer,
+			   const struct bs_abi_estimate *older)
+{
+	newer->sampled_frees = older->sampled_frees;
+	newer->frees_256 = older->frees_256;
+	newer->bytes_freed = older->bytes_freed;
+	newer->var_objects_freed = older->var_objects_freed;
+	newer->var_bytes_freed = older->var_bytes_freed;
+}
+
 /* Copies one record of the chunk; a and b are two reads of it. */
 static int take_record(struct reader *r, unsigned int id, size_t len,
 		       uint64_t offset, char *a, char *b, void *out)
@@ -364,6 +382,12 @@ static int take_record(struct reader *r, unsigned int id, size_t len,
 
 		memcpy(&older, a, len);
 		merge_site(out, &older);
+	}
+	if (id == BS_SEC_ESTIMATES) {
+		struct bs_abi_estimate older = { 0 };
+
+		memcpy(&older, a, len);
+		merge_estimate(out, &older);
 	}
 	if (id == BS_SEC_EVENTS) /* being overwritten: not there */
 		memset(out, 0, type->bytes);
@@ -487,15 +511,32 @@ static void fix_nodes(struct section_copy *copy, uint64_t first)
 			nodes[i].parent = 0;
 }
 
+static void clamp(uint64_t *freed, uint64_t allocated)
+{
+	if (*freed > allocated)
+		*freed = allocated;
+}
+
 static void fix_sites(struct section_copy *copy)
 {
 	struct bs_abi_site *sites = copy->records;
 
 	for (uint64_t i = 0; i < copy->nr; i++) {
-		if (sites[i].frees > sites[i].allocs)
-			sites[i].frees = sites[i].allocs;
-		if (sites[i].bytes_freed > sites[i].bytes_allocated)
-			sites[i].bytes_freed = sites[i].bytes_allocated;
+		clamp(&sites[i].frees, sites[i].allocs);
+		clamp(&sites[i].bytes_freed, sites[i].bytes_allocated);
+	}
+}
+
+static void fix_estimates(struct section_copy *copy)
+{
+	struct bs_abi_estimate *e = copy->records;
+
+	for (uint64_t i = 0; i < copy->nr; i++, e++) {
+		clamp(&e->sampled_frees, e->sampled_allocs);
+		clamp(&e->frees_256, e->allocs_256);
+		clamp(&e->bytes_freed, e->bytes_allocated);
+		clamp(&e->var_objects_freed, e->var_objects_allocated);
+		clamp(&e->var_bytes_freed, e->var_bytes_allocated);
 	}
 }
 
@@ -561,33 +602,159 @@ static void fix_owners(struct section_copy *copy)
 	copy->nr = nr;
 }
 
+/* ---- shards -------------------------------------------------------------- */
+
+static void add64(uint64_t *to, uint64_t more)
+{
+	if (__builtin_add_overflow(*to, more, to))
+		*to = UINT64_MAX;
+}
+
+static void add32(uint32_t *to, uint32_t more)
+{
+	if (__builtin_add_overflow(*to, more, to))
+		*to = UINT32_MAX;
+}
+
+/* Makes the cohorts of a site 2^n times as wide: 2^n neighbours become one. */
+static void widen_cohorts(struct bs_abi_site *s, uint32_t n)
+{
+	uint32_t live[BS_NR_COHORTS] = { 0 }, born = 0;
+
+	for (uint32_t c = 0; c < BS_NR_COHORTS; c++) {
+		uint32_t to = n < 32 ? c >> n : 0;
+
+		add32(&live[to], s->cohort_live[c]);
+		born |= (s->cohort_born >> c & 1) << to;
+	}
+	memcpy(s->cohort_live, live, sizeof(live));
+	s->cohort_born = born;
+	s->cohort_shift += n;
+}
+
+static void add_cohorts(struct bs_abi_site *to, struct bs_abi_site *shard)
+{
+	if (to->cohort_shift < shard->cohort_shift)
+		widen_cohorts(to, shard->cohort_shift - to->cohort_shift);
+	else
+		widen_cohorts(shard, to->cohort_shift - shard->cohort_shift);
+	for (uint32_t c = 0; c < BS_NR_COHORTS; c++)
+		add32(&to->cohort_live[c], shard->cohort_live[c]);
+	to->cohort_born |= shard->cohort_born;
+}
+
+static void add_shard(struct bs_abi_site *to, struct bs_abi_site *shard)
+{
+	add64(&to->allocs, shard->allocs);
+	add64(&to->frees, shard->frees);
+	add64(&to->bytes_allocated, shard->bytes_allocated);
+	add64(&to->bytes_freed, shard->bytes_freed);
+	/* Peaks of different times: the sum is an upper bound. */
+	add64(&to->peak_live_bytes, shard->peak_live_bytes);
+	to->kinds |= shard->kinds;
+	if (shard->first_ns &&
+	    (!to->first_ns || shard->first_ns < to->first_ns))
+		to->first_ns = shard->first_ns;
+	if (shard->last_ns > to->last_ns)
+		to->last_ns = shard->last_ns;
+	add_cohorts(to, shard);
+	for (unsigned int i = 0; i < BS_NR_LIFETIMES; i++)
+		add32(&to->lifetime[i], shard->lifetime[i]);
+}
+
+static void add_estimate(struct bs_abi_estimate *to,
+			 const struct bs_abi_estimate *shard)
+{
+	add64(&to->sampled_allocs, shard->sampled_allocs);
+	add64(&to->sampled_frees, shard->sampled_frees);
+	add64(&to->allocs_256, shard->allocs_256);
+	add64(&to->frees_256, shard->frees_256);
+	add64(&to->bytes_allocated, shard->bytes_allocated);
+	add64(&to->bytes_freed, shard->bytes_freed);
+	add64(&to->var_objects_allocated, shard->var_objects_allocated);
+	add64(&to->var_objects_freed, shard->var_objects_freed);
+	add64(&to->var_bytes_allocated, shard->var_bytes_allocated);
+	add64(&to->var_bytes_freed, shard->var_bytes_freed);
+}
+
+/* The site that site i counts for: itself if it is no shard, or says nonsense. */
+static uint64_t shard_target(const struct section_copy *copy, uint64_t i)
+{
+	const struct bs_abi_site *sites = copy->records;
+	uint32_t to = sites[i].shard_of;
+
+	return to && to < copy->nr && !sites[to].shard_of ? to : i;
+}
+
+/*
+ * Adds the counters of shards to the sites that they count for.  A shard is empty
+ * afterwards, but keeps shard_of until forget_shards(): a reference to it can
+ * still be followed, and whether another record's shard_of makes sense does
+ * not depend on the order.
+ */
+static void merge_shards(struct bs_snapshot *s)
+{
+	struct section_copy *copy = &s->copy[BS_SEC_SITES];
+	struct bs_abi_site *sites = copy->records;
+	struct bs_abi_estimate *estimates = s->copy[BS_SEC_ESTIMATES].records;
+
+	for (uint64_t i = 0; i < copy->nr; i++) {
+		uint64_t to = shard_target(copy, i);
+
+		if (to == i)
+			continue;
+		add_shard(&sites[to], &sites[i]);
+		sites[i] = (struct bs_abi_site){ .shard_of = (uint32_t)to };
+		if (!s->copy[BS_SEC_ESTIMATES].nr)
+			continue;
+		add_estimate(&estimates[to], &estimates[i]);
+		estimates[i] = (struct bs_abi_estimate){ 0 };
+	}
+}
+
+static void forget_shards(struct section_copy *copy)
+{
+	struct bs_abi_site *sites = copy->records;
+
+	for (uint64_t i = 0; i < copy->nr; i++)
+		sites[i].shard_of = 0;
+}
+
+/* ---- references ------------------------------------------------------------ */
+
 /* A reference to a record that is not there becomes 0, "unknown". */
+static void fix_site_reference(const struct section_copy *sites, uint32_t *site)
+{
+	*site = *site < sites->nr ? (uint32_t)shard_target(sites, *site) : 0;
+}
+
 static void fix_references(struct bs_snapshot *s, unsigned int sections)
 {
+	const struct section_copy *copy = &s->copy[BS_SEC_SITES];
 	struct bs_abi_area *areas = s->copy[BS_SEC_AREAS].records;
-	struct bs_abi_site *sites = s->copy[BS_SEC_SITES].records;
+	struct bs_abi_site *sites = copy->records;
 	struct bs_abi_owner *owners = s->copy[BS_SEC_OWNERS].records;
 	struct bs_abi_event *events = s->copy[BS_SEC_EVENTS].records;
-	uint64_t nr_sites = s->copy[BS_SEC_SITES].nr;
 	uint64_t nr_nodes = s->copy[BS_SEC_NODES].nr;
 	uint64_t i;
 
-	if ((sections & BS_SNAP_AREAS) && (sections & BS_SNAP_SITES))
+	if (!(sections & BS_SNAP_SITES))
+		return;
+	merge_shards(s);
+	if (sections & BS_SNAP_AREAS)
 		for (i = 0; i < s->copy[BS_SEC_AREAS].nr; i++)
-			if (areas[i].site >= nr_sites)
-				areas[i].site = 0;
-	if ((sections & BS_SNAP_OWNERS) && (sections & BS_SNAP_SITES))
+			fix_site_reference(copy, &areas[i].site);
+	if (sections & BS_SNAP_OWNERS)
 		for (i = 0; i < s->copy[BS_SEC_OWNERS].nr; i++)
-			if (owners[i].site >= nr_sites)
-				owners[i].site = 0;
-	if ((sections & BS_SNAP_EVENTS) && (sections & BS_SNAP_SITES))
+			fix_site_reference(copy, &owners[i].site);
+	if (sections & BS_SNAP_EVENTS)
 		for (i = 0; i < s->copy[BS_SEC_EVENTS].nr; i++)
-			if (events[i].site >= nr_sites)
-				events[i].site = 0;
-	if ((sections & BS_SNAP_SITES) && (sections & BS_SNAP_NODES))
-		for (i = 0; i < nr_sites; i++)
+			fix_site_reference(copy, &events[i].site);
+	if (sections & BS_SNAP_NODES)
+		for (i = 0; i < copy->nr; i++)
 			if (sites[i].node >= nr_nodes)
 				sites[i].node = 0;
+	forget_shards(&s->copy[BS_SEC_SITES]);
 }
 
 /*
@@ -602,6 +769,45 @@ static uint64_t nodes_known(const struct section_copy *copy)
 	for (i = 1; i < copy->nr && nodes[i].pc; i++)
 		;
 	return i < copy->nr ? i : copy->nr;
+}
+
+/* Is there anything but a hole?  A file that cannot tell has something. */
+static bool has_data(const struct reader *r, uint64_t offset, uint64_t bytes)
+{
+	off_t data = lseek(r->fd, (off_t)offset, SEEK_DATA);
+
+	if (data < 0)
+		return errno != ENXIO;
+	return (uint64_t)data < offset + bytes;
+}
+
+/*
+ * As many as sites, whatever the count says; none if nothing was ever sampled.
+ * Sites without one here have one of zeros.
+ */
+static int read_estimates(struct reader *r, struct bs_snapshot *s,
+			  const struct bs_abi_section *sec)
+{
+	struct section_copy *copy = &s->copy[BS_SEC_ESTIMATES];
+	uint64_t nr_sites = s->copy[BS_SEC_SITES].nr, nr = sec->capacity;
+	const struct section_type *type = &section_types[BS_SEC_ESTIMATES];
+	int ret;
+
+	copy->nr = 0;
+	if (nr > nr_sites)
+		nr = nr_sites;
+	if (!nr || !has_data(r, sec->offset, nr * sec->elem_bytes))
+		return 0;
+	ret = reserve_records(r, copy, nr_sites, type->bytes);
+	if (!ret)
+		ret = read_records(r, sec, BS_SEC_ESTIMATES, 0, nr, copy);
+	if (ret)
+		return ret;
+	memset((char *)copy->records + nr * type->bytes, 0,
+	       (nr_sites - nr) * type->bytes);
+	copy->nr = nr_sites;
+	fix_estimates(copy);
+	return 0;
 }
 
 static int read_section(struct reader *r, struct bs_snapshot *s,
@@ -619,6 +825,8 @@ static int read_section(struct reader *r, struct bs_snapshot *s,
 		ret = check_section(r, &s->header, id, &nr);
 	if (ret)
 		return ret;
+	if (id == BS_SEC_ESTIMATES)
+		return read_estimates(r, s, sec);
 	if (id == BS_SEC_NODES) {
 		first = nodes_known(copy);
 		if (first > nr)
@@ -683,6 +891,9 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 	struct bs_abi_header header;
 	int ret;
 
+	/* A site's numbers are in both. */
+	if (sections & BS_SNAP_SITES)
+		sections |= BS_SNAP_ESTIMATES;
 	ret = check_file(r);
 	if (!ret)
 		ret = read_at(r, &header, sizeof(header), 0);
@@ -704,10 +915,10 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 
 /* ---- public ------------------------------------------------------------ */
 
-static int open_segment(struct reader *r)
+static int open_segment(struct reader *r, int access)
 {
 	/* NONBLOCK: a FIFO of that name must not hang us. */
-	r->fd = open(r->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	r->fd = open(r->path, access | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (r->fd < 0)
 		return fail(r, -errno, "cannot open: %s",
 			    errno == ELOOP ? "it is a symbolic link"
@@ -739,7 +950,7 @@ struct bs_snapshot *bs_snapshot_read_sections(const char *path,
 			    .errlen = errlen };
 	struct bs_snapshot *s;
 
-	if (open_segment(&r))
+	if (open_segment(&r, O_RDONLY))
 		return NULL;
 	s = snapshot_new(&r);
 	if (s && read_sections(&r, s, sections)) {
@@ -780,6 +991,12 @@ unsigned int bs_snapshot_sections(const struct bs_snapshot *s)
 	return s->sections;
 }
 
+const char *bs_section_name(unsigned int section)
+{
+	return section < BS_ABI_NR_SECTIONS ? section_types[section].name
+					    : NULL;
+}
+
 /* The number of records of a section, and one of them. */
 #define SECTION_ACCESSORS(kind, plural, id)                                    \
 	uint64_t bs_snapshot_nr_##plural(const struct bs_snapshot *s)          \
@@ -802,6 +1019,18 @@ SECTION_ACCESSORS(module, modules, BS_SEC_MODULES)
 SECTION_ACCESSORS(event, events, BS_SEC_EVENTS)
 SECTION_ACCESSORS(device, devices, BS_SEC_DEVICES)
 SECTION_ACCESSORS(owner, owners, BS_SEC_OWNERS)
+
+const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
+						   uint64_t site)
+{
+	static const struct bs_abi_estimate none;
+	const struct section_copy *copy = &s->copy[BS_SEC_ESTIMATES];
+
+	assert(site < s->copy[BS_SEC_SITES].nr);
+	return site < copy->nr
+		       ? (const struct bs_abi_estimate *)copy->records + site
+		       : &none;
+}
 
 const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event)
 {
@@ -890,8 +1119,11 @@ uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s)
 	if (s->header.trace_mode != BS_TRACE_OFF) {
 		for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++) {
 			const struct bs_abi_site *site = bs_snapshot_site(s, i);
+			const struct bs_abi_estimate *e =
+				bs_snapshot_estimate(s, i);
 
 			bytes += site->bytes_allocated - site->bytes_freed;
+			bytes += e->bytes_allocated - e->bytes_freed;
 		}
 		return bytes;
 	}
@@ -903,6 +1135,18 @@ uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s)
 					      zone->used_pages[BS_USE_VMALLOC]);
 	}
 	return bytes;
+}
+
+uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s)
+{
+	uint64_t last = s->header.created_ns;
+
+	if (s->header.exited_ns > last)
+		return s->header.exited_ns;
+	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
+		if (bs_snapshot_site(s, i)->last_ns > last)
+			last = bs_snapshot_site(s, i)->last_ns;
+	return last;
 }
 
 int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen)
@@ -931,6 +1175,33 @@ int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen)
 	return 0;
 }
 
+int bs_segment_open_control(const char *path, uint64_t *offset, char *err,
+			    size_t errlen)
+{
+	struct reader r = { .path = path, .err = err, .errlen = errlen };
+	struct bs_abi_header h;
+	uint64_t nr = 0;
+	int ret = open_segment(&r, O_RDWR);
+
+	if (ret)
+		return ret;
+	ret = check_file(&r);
+	if (!ret)
+		ret = read_at(&r, &h, sizeof(h), 0);
+	if (!ret)
+		ret = check_header(&r, &h);
+	if (!ret)
+		ret = check_section(&r, &h, BS_SEC_CONTROL, &nr);
+	if (!ret && !nr)
+		ret = fail(&r, -EINVAL, "the segment has no control page");
+	if (ret) {
+		close(r.fd);
+		return ret;
+	}
+	*offset = h.section[BS_SEC_CONTROL].offset;
+	return r.fd;
+}
+
 /* ---- sampler ----------------------------------------------------------- */
 
 struct bs_sampler *bs_sampler_open(const char *path, char *err, size_t errlen)
@@ -942,7 +1213,7 @@ struct bs_sampler *bs_sampler_open(const char *path, char *err, size_t errlen)
 		fail(&r, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (open_segment(&r))
+	if (open_segment(&r, O_RDONLY))
 		goto out_sampler;
 	sampler->fd = r.fd;
 	sampler->snapshot = snapshot_new(&r);

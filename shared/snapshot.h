@@ -16,7 +16,10 @@
  *    marked torn (the writer died inside, or did not come out for 250 ms);
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
  *    the site of an area, owner or event exists (else 0); frees <= allocs, bytes_freed <=
- *    bytes_allocated at every site;
+ *    bytes_allocated at every site and in every estimate;
+ *  - there are no shards: what they counted was added to the site that they count
+ *    for (peaks, too, as an upper bound), their records are empty, and who refers to
+ *    one refers to that site.  One that names no site, itself or a shard is a site;
  *  - sites, nodes and modules keep their numbers (index = record number);
  *    caches, areas and devices hold live slots only, a cache knows its slot; areas are sorted by address, events
  *    by number, and events overwritten while reading are left out.
@@ -43,12 +46,14 @@
 #define BS_SNAP_EVENTS	(1U << BS_SEC_EVENTS)
 #define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
 #define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
+/* Comes along with sites. */
+#define BS_SNAP_ESTIMATES (1U << BS_SEC_ESTIMATES)
 /* What a backtrace needs. */
 #define BS_SNAP_STACKS (BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES)
 #define BS_SNAP_ALL                                                            \
 	(BS_SNAP_ZONES | BS_SNAP_CACHES | BS_SNAP_AREAS | BS_SNAP_NODES |      \
 	 BS_SNAP_SITES | BS_SNAP_MODULES | BS_SNAP_EVENTS | BS_SNAP_DEVICES |  \
-	 BS_SNAP_OWNERS)
+	 BS_SNAP_OWNERS | BS_SNAP_ESTIMATES)
 
 struct bs_snapshot;
 
@@ -85,6 +90,9 @@ const struct bs_abi_node *bs_snapshot_node(const struct bs_snapshot *s,
 uint64_t bs_snapshot_nr_sites(const struct bs_snapshot *s);
 const struct bs_abi_site *bs_snapshot_site(const struct bs_snapshot *s,
 					   uint64_t i);
+/* What sampling adds to a site; zeros where it adds nothing. */
+const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
+						   uint64_t site);
 uint64_t bs_snapshot_nr_modules(const struct bs_snapshot *s);
 const struct bs_abi_module *bs_snapshot_module(const struct bs_snapshot *s,
 					       uint64_t i);
@@ -97,6 +105,9 @@ const struct bs_abi_device *bs_snapshot_device(const struct bs_snapshot *s,
 uint64_t bs_snapshot_nr_owners(const struct bs_snapshot *s);
 const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
 					     uint64_t i);
+
+/* "nodes", "sites" ...; NULL for a section of which this reads nothing. */
+const char *bs_section_name(unsigned int section);
 
 /* The zone that was asked for, as it was at the event; NULL: none. */
 const struct bs_abi_event_zone *bs_event_zone(const struct bs_abi_event *event);
@@ -130,17 +141,31 @@ const struct bs_abi_module *bs_snapshot_find_module(const struct bs_snapshot *s,
 						    uint64_t time_ns);
 
 /*
- * Requested bytes that live now: sum over the sites when traced; else the
+ * Requested bytes that live now: sum over the sites when traced, exact and
+ * estimated; else the
  * slab, large and vmalloc pages of all zones in bytes.  Needs BS_SNAP_SITES
  * and BS_SNAP_ZONES.
  */
 uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s);
 
 /*
+ * The end of the program, or its last allocation if it did not end or did not say so:
+ * what is in the segment, whenever it is read.  Needs BS_SNAP_SITES.
+ */
+uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s);
+
+/*
  * The identities of a stable zone record (abi.h).  0, or -EUCLEAN with the
  * numbers in err.
  */
 int bs_zone_check(const struct bs_abi_zone *zone, char *err, size_t errlen);
+
+/*
+ * For control.h: opens a segment for reading and writing, with all the checks of a
+ * reader.  The descriptor, with *offset that of bs_abi_control, or -errno with err.
+ */
+int bs_segment_open_control(const char *path, uint64_t *offset, char *err,
+			    size_t errlen);
 
 /*
  * A sampler keeps the file open and reads again cheaply: nodes that are already

@@ -39,6 +39,7 @@ static const struct layout layouts[] = {
 	{ BS_SEC_DEVICES, sizeof(struct bs_abi_device), 8 },
 	{ BS_SEC_OWNERS, sizeof(struct bs_abi_owner), 64 },
 	{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
+	{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate), 128 },
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -301,6 +302,39 @@ static void add_sites(struct mkseg *m)
 		 10, 9, 1 << 20);
 	add_site(m, add_node(m, outer, (const void *)add_cache), BS_SITE_OBJECT,
 		 23, 23, 64);
+}
+
+void mkseg_add_sampling(struct mkseg *m)
+{
+	struct bs_abi_header *h = mkseg_header(m);
+	struct bs_abi_estimate *e = mkseg_record(m, BS_SEC_ESTIMATES, 2);
+	struct bs_abi_site *site = mkseg_record(m, BS_SEC_SITES, 2), *shard;
+
+	h->section[BS_SEC_ESTIMATES].count = h->section[BS_SEC_SITES].count;
+	h->trace_mode = BS_TRACE_AUTO;
+	h->trace_sample_bytes = 524288;
+	h->trace_table_bytes = 12 << 20;
+	h->trace_limit_bytes = 64 << 20;
+	h->trace_budget = 20;
+	h->trace_cost = 13;
+	h->trace_sampled_callers = 12;
+	/* Of site 2; p = 1/100: a sample's variance is 9900, of 64 bytes each. */
+	e->sampled_allocs = 30;
+	e->sampled_frees = 10;
+	e->allocs_256 = UINT64_C(3000) * 256;
+	e->frees_256 = UINT64_C(1000) * 256;
+	e->bytes_allocated = 3000 * 64;
+	e->bytes_freed = 1000 * 64;
+	e->var_objects_allocated = 30 * 9900;
+	e->var_objects_freed = 10 * 9900;
+	e->var_bytes_allocated = 1160;
+	e->var_bytes_freed = 387;
+	site->lifetime[3] = 3000;
+	site->lifetime[10] = 500;
+	shard = mkseg_record(m, BS_SEC_SITES, h->section[BS_SEC_SITES].count);
+	add_site(m, 0, BS_SITE_OBJECT, 50, 20, 1024);
+	shard->shard_of = 3;
+	shard->cohort_shift = 1;
 }
 
 /* The zones now; DMA is asked for, NORMAL is kept from it by a reserve. */

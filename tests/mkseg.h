@@ -37,6 +37,15 @@ struct mkseg {
 struct mkseg *mkseg_new(void);
 void mkseg_free(struct mkseg *m);
 
+/*
+ * As if some callers were sampled: trace=auto, an estimate at site 2 (20 of 30
+ * samples live, which stand for 2000 objects of 64 bytes), and one more site
+ * record, MKSEG_NR_SITES, that is a shard of site 3 (30 of 50 objects of 1 KiB live).
+ */
+#define MKSEG_ESTIMATED_BYTES (2000U * 64)
+#define MKSEG_SHARD_BYTES     (30U * 1024)
+void mkseg_add_sampling(struct mkseg *m);
+
 struct bs_abi_header *mkseg_header(struct mkseg *m);
 /* Record i of a section; by capacity, not by count. */
 void *mkseg_record(struct mkseg *m, unsigned int section, uint64_t i);

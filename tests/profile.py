@@ -4,7 +4,7 @@
 
 Written from the format's description, not from our .proto file, so that both do
 not err in the same way.  As a program: profile.py FILE prints the sums of the
-sample types as JSON, or says what is wrong.
+sample types as JSON, or says what is wrong; --head: period and comments instead.
 """
 import gzip
 import json
@@ -133,5 +133,10 @@ class Profile:
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1], "rb") as profile:
-        print(json.dumps(Profile(profile.read()).totals(), sort_keys=True))
+    with open(sys.argv[-1], "rb") as packed_file:
+        profile = Profile(packed_file.read())
+    if "--head" in sys.argv:
+        print(json.dumps({"period": profile.period,
+                          "comments": profile.comments}))
+    else:
+        print(json.dumps(profile.totals(), sort_keys=True))

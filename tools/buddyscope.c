@@ -78,7 +78,7 @@ const struct tool tools[] = {
 	  true },
 	{ "sites", tool_run_sites,
 	  "[PID|NAME] [--by=GROUP] [--sort=KEY] [-n N] [--min=BYTES] [--site=NR]\n"
-	  "                        [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
+	  "                        [--lifetimes] [--json | --folded[=COUNT] [--objects] | --pprof=FILE]",
 	  "Call sites that allocate: backtraces, sums, flame graphs, pprof",
 	  TOOL_SITES_HELP
 	  "  --sort=KEY     live (default), growth, allocs or bytes\n"
@@ -90,9 +90,10 @@ const struct tool tools[] = {
 	  "wrapper of malloc or new.\n\n" HELP_TARGET,
 	  true },
 	{ "leaks", tool_run_sites,
-	  "[PID|NAME] [--all] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
+	  "[PID|NAME] [--all] [--lifetimes] [--sort=KEY] [-n N] [--min=BYTES] [--json]",
 	  "Call sites that leak, with their backtraces",
 	  "  --all          suspects, and leaks that stopped, too\n"
+	  "  --lifetimes    how long what was freed has lived (JSON always has it)\n"
 	  "  --sort=KEY     live (default), growth, allocs or bytes\n"
 	  "  -n, --limit=N  at most N sites (default 20, with --json all; 0: all)\n"
 	  "  --min=BYTES    leave out sites with fewer live bytes\n" HELP_JSON
@@ -100,6 +101,23 @@ const struct tool tools[] = {
 	  "The verdict needs the history that the daemon keeps.  Of a program\n"
 	  "that ended, and without a daemon, this shows what was never freed.\n"
 	  "\n" HELP_TARGET,
+	  true },
+	{ "trace", tool_run_trace,
+	  "[PID|NAME] [exact|auto|sample:BYTES|off] [--budget=PERCENT] [--json]",
+	  "How a program is traced, and change it while it runs",
+	  "  exact          every allocation with its backtrace\n"
+	  "  auto           exact, until that would cost more than the budget: then\n"
+	  "                 the busiest callers are sampled\n"
+	  "  sample:BYTES   a sample every so many bytes: 8K, 32K, 128K, 512K, 2M,\n"
+	  "                 8M or 32M; anything else is rounded to one of them\n"
+	  "  off            nothing\n"
+	  "  --budget=PERCENT\n"
+	  "                 of the CPU, 0.1 to 100, for auto\n" HELP_JSON
+		  HELP_HELP "\n"
+	  "Without a mode or budget it shows what is the case.  With one it asks the\n"
+	  "program and waits up to 2 s for the answer, which an idle program gives at\n"
+	  "its next allocation on a slow path.  A program that was started with\n"
+	  "trace=off cannot be switched.\n",
 	  true },
 	{ "log", tool_run_log, "[PID|NAME] [-n N] [--follow] [--json]",
 	  "What the daemon logged",

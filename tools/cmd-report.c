@@ -58,6 +58,7 @@ static void put_fact(struct bs_buf *out, const char *key, const char *value)
 static void put_header(struct bs_buf *out, const struct bs_snapshot *s)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
+	struct bs_buf text = BS_BUF_INIT;
 	char when[48];
 
 	format_start(h, when, sizeof(when));
@@ -73,7 +74,13 @@ static void put_header(struct bs_buf *out, const struct bs_snapshot *s)
 	if (h->exited_ns > h->created_ns)
 		bs_buf_printf(out, "%-10s %.3f s\n", "ran for",
 			      (double)(h->exited_ns - h->created_ns) / 1e9);
-	put_fact(out, "trace", bs_trace_name(h->trace_mode));
+	bs_trace_put(&text, h);
+	put_fact(out, "trace", bs_buf_str(&text));
+	bs_buf_reset(&text);
+	bs_trace_put_tables(&text, h);
+	put_fact(out, "tables", bs_buf_str(&text));
+	bs_buf_free(&text);
+	bs_trace_put_troubles(out, s, "           ");
 	bs_buf_printf(out, "%-10s ", "live");
 	bs_buf_put_bytes(out, bs_snapshot_live_bytes(s));
 	bs_buf_putc(out, '\n');
@@ -152,7 +159,8 @@ static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s)
 	bs_json_u64(&json, "created_ns", h->created_ns);
 	bs_json_u64(&json, "exited_ns", h->exited_ns);
 	bs_json_bool(&json, "exited", h->state == BS_STATE_EXITED);
-	bs_json_str(&json, "trace", bs_trace_name(h->trace_mode));
+	bs_trace_json(&json, h);
+	bs_trace_troubles_json(&json, s);
 	bs_json_u64(&json, "live_bytes", bs_snapshot_live_bytes(s));
 	bs_json_u64(&json, "publish_failed", h->publish_failed);
 	bs_json_array(&json, "events");
@@ -204,6 +212,7 @@ static int make_report(struct report *r)
 	r->render.paths = true;
 	r->render.all = true;
 	r->sites.report.snapshot = s;
+	r->sites.report.now_ns = tool_now_ns(r->common.target);
 	r->sites.report.symbolizer = r->symbolizer;
 	switch (r->sites.report.form) {
 	case BS_FORM_TEXT:

@@ -40,6 +40,7 @@ static int from_segment(const struct query *q)
 	if (r.leaks && !r.min_bytes)
 		r.min_bytes = 1; /* what was never freed */
 	r.snapshot = s;
+	r.now_ns = tool_now_ns(q->common.target);
 	r.symbolizer = bs_symbolizer_new(NULL, NULL);
 	bs_sitereport_write(&out, &r);
 	bs_symbolizer_free(r.symbolizer);

@@ -11,6 +11,7 @@ buddyscope_SOURCES = \
 	tools/cmd-report.c \
 	tools/cmd-run.c \
 	tools/cmd-sites.c \
+	tools/cmd-trace.c \
 	tools/cmd-view.c \
 	tools/cmd-watch.c \
 	tools/run-check.c \

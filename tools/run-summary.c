@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "shared/sitereport.h"
+#include "shared/sitelist.h"
 #include "tools/run.h"
 #include "tools/tool.h"
 
@@ -69,25 +69,26 @@ static struct bs_snapshot *find_segment(pid_t pid, uint64_t start_ticks)
 
 static void put_memory(struct bs_buf *out, const struct bs_snapshot *s)
 {
-	uint64_t peak_pages = 0, objects = 0;
+	const struct bs_abi_header *h = bs_snapshot_header(s);
+	struct bs_site_counts all = bs_site_counts_all(s);
+	uint64_t peak_pages = 0;
 
 	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
 		peak_pages += bs_snapshot_zone(s, i)->peak_used_pages;
-	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
-		objects += bs_snapshot_site(s, i)->allocs -
-			   bs_snapshot_site(s, i)->frees;
-	bs_buf_puts_clean(out, bs_snapshot_header(s)->comm);
-	bs_buf_printf(out, " (%d): ", bs_snapshot_header(s)->pid);
+	bs_buf_puts_clean(out, h->comm);
+	bs_buf_printf(out, " (%d): ", h->pid);
 	if (peak_pages) {
 		bs_buf_puts(out, "peak ");
 		bs_buf_put_bytes(out, peak_pages * BS_ABI_PAGE_BYTES);
 		bs_buf_puts(out, " of pages, ");
 	}
 	bs_buf_puts(out, "live at exit ");
-	bs_buf_put_bytes(out, bs_snapshot_live_bytes(s));
-	if (bs_snapshot_header(s)->trace_mode != BS_TRACE_OFF)
-		bs_buf_printf(out, " in %" PRIu64 " objects", objects);
+	if (h->trace_mode != BS_TRACE_OFF)
+		bs_site_counts_put_live(out, &all);
+	else
+		bs_buf_put_bytes(out, bs_snapshot_live_bytes(s));
 	bs_buf_putc(out, '\n');
+	bs_site_share_line(out, h, &all);
 }
 
 static void put_top_sites(struct bs_buf *out, const struct bs_snapshot *s)
@@ -99,13 +100,11 @@ static void put_top_sites(struct bs_buf *out, const struct bs_snapshot *s)
 	if (nr)
 		bs_buf_puts(out, "never freed, most bytes first:\n");
 	for (size_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *site = bs_snapshot_site(s, sites[i]);
+		struct bs_site_counts c = bs_site_counts(s, sites[i]);
 
 		bs_buf_puts(out, "  ");
-		bs_buf_put_bytes(out,
-				 site->bytes_allocated - site->bytes_freed);
-		bs_buf_printf(out, " in %" PRIu64 " objects: ",
-			      site->allocs - site->frees);
+		bs_site_counts_put_live(out, &c);
+		bs_buf_puts(out, ": ");
 		bs_site_stack_line(out, s, sym, sites[i], TOP_FRAMES);
 		bs_buf_putc(out, '\n');
 	}

@@ -42,6 +42,8 @@ int tool_sites_option(const struct tool *tool, struct tool_sites *sites, int c)
 		return set(tool, sites, "folded", optarg);
 	case 'O':
 		return set(tool, sites, "objects", NULL);
+	case 'L':
+		return set(tool, sites, "lifetimes", NULL);
 	case 'P':
 		if (!*optarg)
 			return tool_usage(tool, "--pprof needs a FILE");

@@ -3,7 +3,7 @@
  * sites.h - what sites, leaks and report have in common: the forms of a report of
  * call sites, and where it goes.
  *
- * Owns:   the options --by, --folded, --objects, --pprof and -n; the output.
+ * Owns:   the options --by, --folded, --objects, --lifetimes, --pprof and -n; the output.
  * Layer:  tools; on shared/sitereport.h, which says what the options mean.
  * Locks:  none.
  */
@@ -25,16 +25,18 @@ struct tool_sites {
 		{ "by", required_argument, NULL, 'B' },                        \
 		{ "folded", optional_argument, NULL, 'F' },                    \
 		{ "objects", no_argument, NULL, 'O' },                         \
+		{ "lifetimes", no_argument, NULL, 'L' },                       \
 	{                                                                      \
 		"pprof", required_argument, NULL, 'P'                          \
 	}
 
-#define TOOL_SITES_HELP                                                          \
-	"  --by=GROUP     add sites up by function, library or line\n"           \
-	"  --folded[=COUNT]\n"                                                   \
-	"                 stacks for flame graphs; COUNT is live (default) or\n" \
-	"                 alloc, all that was ever allocated, in bytes\n"        \
-	"  --objects      with --folded: objects instead of bytes\n"             \
+#define TOOL_SITES_HELP                                                             \
+	"  --by=GROUP     add sites up by function, library or line\n"              \
+	"  --folded[=COUNT]\n"                                                      \
+	"                 stacks for flame graphs; COUNT is live (default) or\n"    \
+	"                 alloc, all that was ever allocated, in bytes\n"           \
+	"  --objects      with --folded: objects instead of bytes\n"                \
+	"  --lifetimes    how long what was freed has lived (JSON always has it)\n" \
 	"  --pprof=FILE   a profile for pprof (gzipped); '-': standard output\n"
 
 /* As a tool_option_fn does. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shared/gzip.h"
@@ -242,6 +243,17 @@ struct bs_snapshot *tool_snapshot(const char *arg, unsigned int sections,
 	tool_warn("%s", err);
 	*code = file && gone ? BS_EXIT_NO_TARGET : BS_EXIT_FAILED;
 	return NULL;
+}
+
+uint64_t tool_now_ns(const char *arg)
+{
+	struct timespec ts;
+
+	if ((arg && tool_is_file(arg)) || !tool_has_last_target ||
+	    tool_last_target.state != BS_TARGET_RUNNING ||
+	    clock_gettime(CLOCK_MONOTONIC, &ts))
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- daemon ------------------------------------------------------------- */

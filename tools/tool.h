@@ -18,6 +18,7 @@
 #include "shared/render.h"
 #include "shared/snapshot.h"
 #include "shared/target.h"
+#include "shared/tracing.h"
 #include "shared/wire.h"
 
 struct tool {
@@ -40,6 +41,7 @@ int tool_run_view(const struct tool *tool, int argc, char **argv);
 int tool_run_ps(const struct tool *tool, int argc, char **argv);
 int tool_run_sites(const struct tool *tool, int argc, char **argv);
 int tool_run_log(const struct tool *tool, int argc, char **argv);
+int tool_run_trace(const struct tool *tool, int argc, char **argv);
 int tool_run_watch(const struct tool *tool, int argc, char **argv);
 int tool_run_report(const struct tool *tool, int argc, char **argv);
 int tool_run_run(const struct tool *tool, int argc, char **argv);
@@ -123,6 +125,12 @@ int tool_target(const char *arg, bool quiet, char *path, size_t len);
 /* tool_target() and reading it.  NULL with *code set and message printed. */
 struct bs_snapshot *tool_snapshot(const char *arg, unsigned int sections,
 				  int *code);
+
+/*
+ * CLOCK_MONOTONIC if the target that was found for `arg` runs; 0: it ended, or is a
+ * saved segment, whose clock may be another machine's.
+ */
+uint64_t tool_now_ns(const char *arg);
 
 /* ---- daemon ------------------------------------------------------------- */
 

@@ -73,17 +73,39 @@ static unsigned int device_new(const char *name)
 	return nr;
 }
 
+/* mm.nr_devices: none.  Device lock held. */
+static unsigned int find_locked(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_devices; i++)
+		if (!strncmp(mm.device[i].name, name,
+			     sizeof(mm.device[i].name) - 1))
+			break;
+	return i;
+}
+
 unsigned int dma_device(const char *name)
 {
 	unsigned int i;
 
 	sys_lock(&mm.device_lock, SYS_RANK_DEVICE);
-	for (i = 0; i < mm.nr_devices; i++)
-		if (!strncmp(mm.device[i].name, name,
-			     sizeof(mm.device[i].name) - 1))
-			break;
+	i = find_locked(name);
 	if (i == mm.nr_devices)
 		i = device_new(name);
+	sys_unlock(&mm.device_lock, SYS_RANK_DEVICE);
+	return i;
+}
+
+/* Where all places are taken, the last one is that of all other names. */
+unsigned int dma_device_find(const char *name)
+{
+	unsigned int i;
+
+	sys_lock(&mm.device_lock, SYS_RANK_DEVICE);
+	i = find_locked(name);
+	if (i == mm.nr_devices)
+		i = mm.nr_devices == MM_MAX_DEVICES ? OTHERS : MM_MAX_DEVICES;
 	sys_unlock(&mm.device_lock, SYS_RANK_DEVICE);
 	return i;
 }

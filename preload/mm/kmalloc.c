@@ -140,6 +140,11 @@ static bool large_is_mapped(const struct page *page)
 	       vmap_covers(page);
 }
 
+bool mm_is_mapped(const struct mm_block *b)
+{
+	return b->kind == MM_LARGE && large_is_mapped(b->page);
+}
+
 static int large_free(struct page *page)
 {
 	uint8_t kind = PK_LARGE;

@@ -205,6 +205,9 @@ static uint64_t carve_tables(uint64_t *mem)
 			}
 		}
 		if (mem)
+			zone->pcp = (struct per_cpu_pages *)(mem + words);
+		words += mm.nr_slots * sizeof(*zone->pcp) / 8 + 1;
+		if (mem)
 			zone->block_type = (uint8_t *)(mem + words);
 		words += (zone->window_pages >> PAGEBLOCK_ORDER) / 8 + 1;
 	}

@@ -217,6 +217,16 @@ static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
 	sys_format(ev->name, sizeof(ev->name), "%s", e->name ? e->name : "");
 }
 
+/* Records have room for our own zones, not for all that there can be. */
+static struct bs_abi_event *event_slot(const struct mm_pub *pub,
+				       const struct bs_abi_section *sec,
+				       uint64_t number)
+{
+	return (struct bs_abi_event *)(void *)((char *)pub->events +
+					       number % sec->capacity *
+						       sec->elem_bytes);
+}
+
 void mm_event_make(const struct mm_event *e)
 {
 	const struct mm_pub *pub = &mm.wipe->pub;
@@ -234,8 +244,8 @@ void mm_event_make(const struct mm_event *e)
 	if (!pub->events)
 		goto out;
 	sec = &pub->header->section[BS_SEC_EVENTS];
-	ev = &pub->events[number % sec->capacity];
-	if (!pub->claim(ev, sizeof(*ev)))
+	ev = event_slot(pub, sec, number);
+	if (!pub->claim(ev, sec->elem_bytes))
 		goto out;
 	__atomic_store_n(&ev->number, 0, __ATOMIC_SEQ_CST);
 	ev->time_ns = now_ns;

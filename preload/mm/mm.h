@@ -161,7 +161,7 @@ typedef uint32_t gfp_t;
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
 #define __GFP_NOGROW	  0x4000U /* NULL where a fixed zone would grow; no report */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
-#define __GFP_ZONE_MASK	  0xf0000U
+#define __GFP_ZONE_MASK	  BS_GFP_ZONE_MASK
 
 /* ---- configuration ------------------------------------------------------- */
 
@@ -315,24 +315,25 @@ struct zone {
 	uint64_t dirty_free_pages; /* free pages that are not PG_ZERO */
 	uint64_t last_report_ns;
 	uint64_t lost_end; /* raw fork: frames below are never free again */
-	struct per_cpu_pages pcp[MM_MAX_SLOTS];
+	struct per_cpu_pages *pcp; /* one for each slot in use */
 	uint64_t last_drain_ns;
 	struct bs_abi_zone stat; /* canonical counters; published by copy */
 };
 
 /* ---- SLAB ------------------------------------------------------------------ */
 
-typedef uint32_t kmem_bufctl_t;
-#define BUFCTL_END    UINT32_MAX
-#define BUFCTL_ACTIVE (UINT32_MAX - 1)
-#define SLAB_LIMIT    (UINT32_MAX - 2)
+typedef uint16_t kmem_bufctl_t;
+#define BUFCTL_END    UINT16_MAX
+#define BUFCTL_ACTIVE (UINT16_MAX - 1)
+#define SLAB_LIMIT    (UINT16_MAX - 2)
 
 struct list_head {
 	struct list_head *next, *prev;
 };
 
 /*
- * A slab: 2^gfporder pages of one cache.  On-slab layout (off-slab: the
+ * A slab: 2^gfporder pages of one cache, the tail of which a dedicated cache gives
+ * back (nr_pages); bufctl's words are short, as in later kernels.  On-slab layout (off-slab: the
  * descriptor, bufctl and tags are an object of slabp_cache):
  *
  *   | colour | struct slab | bufctl[num] | tags[num] | debug[num] | pad |
@@ -431,6 +432,7 @@ struct kmem_cache {
 	uint32_t lead_bytes; /* red zone on the left of an object */
 	uint32_t limit, batchcount, shared;
 	uint32_t gfporder;
+	uint32_t nr_pages; /* of a slab: 2^gfporder, or fewer (dedicated) */
 	uint32_t colour, colour_off;
 	uint32_t slab_size; /* bytes of descriptor, bufctl, tags and debug */
 	uint32_t align;
@@ -565,6 +567,8 @@ struct mm_client {
 	uint32_t (*current_site)(void);
 	/* slab_debug found something.  No lock held. */
 	void (*slab_error)(const struct slab_error *e);
+	/* Now and then, from an allocation's slow path.  No lock held. */
+	void (*slow_path)(void);
 	/* Run a constructor of the program's, which may allocate. */
 	void (*run_ctor)(void (*ctor)(void *objp), void *objp);
 };
@@ -636,6 +640,7 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
+	uint64_t vm_keep_bytes;	  /* the largest area that was ever freed */
 	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;
@@ -768,8 +773,13 @@ static inline void mm_tagged(const struct mm_block *b)
 		vmalloc_tagged(b->tag);
 }
 
-/* Frees what mm_lookup() found.  0 or -EALREADY (double free: nothing done). */
+/*
+ * Frees what mm_lookup() found.  0; nothing done: -EALREADY (a double free),
+ * -EBUSY (mm_is_mapped()).
+ */
 int mm_free(void *p, const struct mm_block *b);
+/* Does vmap() show pages of the block? */
+bool mm_is_mapped(const struct mm_block *b);
 
 /*
  * Resize in place, or by moving pages (mremap).  Returns the address, or NULL
@@ -892,6 +902,8 @@ typedef uint64_t dma_addr_t;
  * later ones share a place.
  */
 unsigned int dma_device(const char *name);
+/* The same, not made: MM_MAX_DEVICES, whose blocks nobody has, when there is none. */
+unsigned int dma_device_find(const char *name);
 /*
  * Contiguous pages, at most LARGE_MAX bytes, from the lowest zone unless gfp names
  * another; given back by mm_free().  NULL: none, counted and reported as the
@@ -975,6 +987,15 @@ static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t birth)
 static inline bool tag_is_live(uint64_t tag)
 {
 	return (tag & TAG_LIVE) != 0;
+}
+static inline uint32_t tag_rate(uint64_t tag)
+{
+	return (uint32_t)(tag >> (63 - TAG_RATE_BITS)) &
+	       ((1U << TAG_RATE_BITS) - 1);
+}
+static inline uint64_t tag_with_rate(uint64_t tag, uint32_t rate)
+{
+	return tag | (uint64_t)rate << (63 - TAG_RATE_BITS);
 }
 static inline uint32_t tag_site(uint64_t tag)
 {

@@ -307,10 +307,25 @@ static void free_range_locked(struct zone *zone, uint64_t pfn, uint64_t nr,
 	}
 }
 
-static void clear_kinds(uint64_t pfn, uint64_t nr_pages, enum bs_use use)
+void zone_slab_reclaimable(uint64_t pfn, uint64_t nr_pages)
 {
+	struct zone *zone = page_zone(pfn);
+
+	sys_lock(&zone->lock, SYS_RANK_ZONE);
+	zone->stat.slab_reclaimable_pages += nr_pages;
+	zone_unlock(zone);
+}
+
+/* Zone lock held. */
+static void clear_kinds(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
+			enum bs_use use)
+{
+	const struct page *head = pfn_to_page(pfn);
 	uint64_t i, n = use == BS_USE_SLAB ? nr_pages : 1;
 
+	if (page_kind(head) == PK_SLAB &&
+	    head->cache->flags & SLAB_RECLAIM_ACCOUNT)
+		zone->stat.slab_reclaimable_pages -= nr_pages;
 	for (i = 0; i < n; i++)
 		set_page_kind(pfn_to_page(pfn + i), PK_TAIL);
 }
@@ -338,7 +353,7 @@ void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,
 	uint64_t now_ns = sys_now_coarse_ns();
 
 	sys_lock(&zone->lock, SYS_RANK_ZONE);
-	clear_kinds(pfn, nr_pages, use);
+	clear_kinds(zone, pfn, nr_pages, use);
 	free_range_used(zone, pfn, nr_pages, use, zero, now_ns);
 	zone_unlock(zone);
 }
@@ -463,7 +478,7 @@ uint64_t page_span(const struct page *page)
 	case PK_TABLE:
 		return page->nr_pages;
 	case PK_SLAB:
-		return 1UL << page->cache->gfporder;
+		return page->cache->nr_pages;
 	default:
 		return 1;
 	}
@@ -507,7 +522,7 @@ void zone_abandon(struct zone *zone)
 			stat->nr_free[t][o] = 0;
 		}
 	}
-	memset(zone->pcp, 0, sizeof(zone->pcp));
+	memset(zone->pcp, 0, mm.nr_slots * sizeof(*zone->pcp));
 	memset(stat->pcp_count, 0, sizeof(stat->pcp_count));
 	stat->used_pages[BS_USE_PCP] = 0;
 	for (t = 0; t < BS_NR_USES; t++)

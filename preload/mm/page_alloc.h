@@ -18,6 +18,8 @@ bool zone_watermark_ok(const struct zone *zone, unsigned int order,
 /* Copy the zone's counters to the segment.  Zone lock held. */
 void zone_publish(struct zone *zone);
 void pagemap_publish(uint64_t pfn, uint64_t nr_pages, uint8_t value);
+/* A slab whose pages count as reclaimable, marked PK_SLAB just now. */
+void zone_slab_reclaimable(uint64_t pfn, uint64_t nr_pages);
 /* Write the whole page map of a zone.  Zone lock held. */
 void zone_publish_pagemap(struct zone *zone);
 /* Frames that the block whose head this is covers; 1 for a tail. */

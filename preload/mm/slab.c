@@ -72,7 +72,7 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	slabp->lost = 0;
 	slabp->free = 0;
 	for (i = 0; i < cachep->num; i++)
-		slabp->bufctl[i] = i + 1;
+		slabp->bufctl[i] = (kmem_bufctl_t)(i + 1);
 	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
 	slabp->tags = NULL;
 	if (cachep->flags & SLAB_TAGS) {
@@ -105,7 +105,7 @@ static void cache_init_objs(const struct kmem_cache *cachep,
 bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
-	uint64_t nr_pages = 1UL << cachep->gfporder, i;
+	uint64_t nr_pages = cachep->nr_pages, i;
 	struct page *page;
 	struct slab *slabp;
 
@@ -114,6 +114,8 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 			   BS_USE_SLAB);
 	if (!page)
 		return false;
+	if (nr_pages < 1UL << cachep->gfporder)
+		trim_pages(page, nr_pages, page->flags & PG_ZERO);
 	slabp = alloc_slabmgmt(cachep, pfn_to_virt(page_to_pfn(page)), gfp);
 	if (!slabp) {
 		free_page_range(page_to_pfn(page), nr_pages, BS_USE_SLAB,
@@ -135,6 +137,8 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	l3->nr_slabs++;
 	l3->nr_free_slabs++;
 	cachep->grown++;
+	if (cachep->flags & SLAB_RECLAIM_ACCOUNT)
+		zone_slab_reclaimable(page_to_pfn(page), nr_pages);
 	list3_unlock(cachep);
 	return true;
 }
@@ -142,14 +146,15 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 /* Give a chain (through list.next, NULL-ended) of unlinked slabs back. */
 static void destroy_slabs(struct kmem_cache *cachep, struct list_head *chain)
 {
-	uint64_t nr_pages = 1UL << cachep->gfporder;
+	uint64_t block_pages = 1UL << cachep->gfporder;
 
 	while (chain) {
 		struct slab *slabp = list_entry(chain, struct slab, list);
 
 		chain = chain->next;
-		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem), nr_pages),
-				nr_pages, BS_USE_SLAB, false);
+		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem),
+					   block_pages),
+				cachep->nr_pages, BS_USE_SLAB, false);
 		if (cachep->flags & CFLGS_OFF_SLAB)
 			kmem_cache_free(cachep->slabp_cache, slabp);
 	}
@@ -166,7 +171,6 @@ static struct list_head *unlink_free_slab(struct kmem_cache *cachep,
 	l3->free_objects -= cachep->num;
 	l3->nr_slabs--;
 	l3->nr_free_slabs--;
-	cachep->reaped++;
 	slabp->list.next = chain;
 	return &slabp->list;
 }
@@ -492,8 +496,11 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 	if (!ac)
 		return lists_alloc(cachep, gfp);
 	objp = refill_and_take(cachep, ac, gfp, &refilled);
-	if (refilled && size != SLAB_WHOLE_OBJECT)
+	if (refilled && size != SLAB_WHOLE_OBJECT) {
 		kmalloc_observe(cachep, size);
+		if (mm.client.slow_path)
+			mm.client.slow_path();
+	}
 	return objp;
 }
 
@@ -712,12 +719,16 @@ static void reap_list3(struct kmem_cache *cachep, uint64_t now_ns)
 			from_shared = drain_shared(cachep, to_reap(l3->shared));
 		else if (l3->shared)
 			l3->shared->touched = 0;
-		if (l3->free_touched)
+		if (l3->free_touched) {
 			l3->free_touched = 0;
-		else
+		} else {
+			uint64_t before = l3->nr_slabs;
+
 			chain = unlink_free_slabs(
 				cachep, (l3->free_limit + 5 * cachep->num - 1) /
 						(5 * cachep->num));
+			cachep->reaped += before - l3->nr_slabs;
+		}
 	}
 	list3_unlock(cachep);
 	destroy_slabs(cachep, from_shared);
@@ -732,7 +743,7 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	unsigned int i;
 
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
-	before = cachep->reaped;
+	before = l3->nr_slabs;
 	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
 	mm_sections_stop();
 	for (i = 0; i < mm.nr_slots; i++) {
@@ -754,10 +765,10 @@ uint64_t cache_drain(struct kmem_cache *cachep)
 	destroy_slabs(cachep, chain);
 	sys_lock(&l3->list_lock, SYS_RANK_LIST);
 	chain = unlink_free_slabs(cachep, UINT64_MAX);
-	after = cachep->reaped;
+	after = l3->nr_slabs;
 	list3_unlock(cachep);
 	destroy_slabs(cachep, chain);
-	return after - before;
+	return before > after ? before - after : 0;
 }
 
 void cache_reap(uint64_t now_ns)

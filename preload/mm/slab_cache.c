@@ -24,9 +24,14 @@
 #define SLAB_BREAK_GFPORDER 1 /* above BREAK_HI_BYTES of RAM, else 0 */
 #define BREAK_HI_BYTES	    (32UL << 20)
 #define OFF_SLAB_MIN_BYTES  (PAGE_SIZE / 8)
-#define SHARED_FACTOR	    8U /* shared array: so many batches */
-/* A dedicated cache is there to save: at most 1/32 of its slabs is left over. */
-#define DEDICATED_WASTE_SHIFT 5
+#define FREE_MAX_BYTES	    (128UL << 10) /* kmalloc: in free objects on the lists */
+#define ARRAY_MAX_BYTES	    (64U << 10) /* kmalloc: in a CPU's array */
+#define SHARED_FACTOR	    8U		/* shared array: so many batches */
+/*
+ * A dedicated cache: what a page more in each slab costs, as a part of all its
+ * slabs.  The last slab is half empty, whatever the others are.
+ */
+#define DEDICATED_PAGE_COST_SHIFT 8
 
 /* ---- geometry -------------------------------------------------------------- */
 
@@ -54,11 +59,12 @@ static size_t head_bytes(const struct kmem_cache *cachep, uint32_t num,
 	return ALIGN_UP(bytes, (size_t)cachep->align);
 }
 
-/* Objects per slab of 2^order pages; what is left over in *left. */
+/* Objects per slab of nr_pages; what is left over in *left. */
 static uint32_t cache_estimate(const struct kmem_cache *cachep,
-			       unsigned int order, bool off_slab, size_t *left)
+			       unsigned int nr_pages, bool off_slab,
+			       size_t *left)
 {
-	size_t slab_bytes = PAGE_SIZE << order, size = cachep->buffer_size;
+	size_t slab_bytes = PAGE_SIZE * nr_pages, size = cachep->buffer_size;
 	size_t each = size + (off_slab ? 0 : sizeof(kmem_bufctl_t));
 	uint32_t num;
 
@@ -73,10 +79,13 @@ static uint32_t cache_estimate(const struct kmem_cache *cachep,
 	return num;
 }
 
-static void set_order(struct kmem_cache *cachep, unsigned int order,
+static void set_pages(struct kmem_cache *cachep, unsigned int nr_pages,
 		      uint32_t num)
 {
-	cachep->gfporder = order;
+	cachep->nr_pages = nr_pages;
+	cachep->gfporder = 0;
+	while (1U << cachep->gfporder < nr_pages)
+		cachep->gfporder++;
 	cachep->num = num;
 }
 
@@ -105,11 +114,12 @@ static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
 	unsigned int order;
 
 	for (order = 0; order <= SLAB_MAX_GFPORDER; order++) {
-		uint32_t num = cache_estimate(cachep, order, off_slab, &left);
+		uint32_t num =
+			cache_estimate(cachep, 1U << order, off_slab, &left);
 
 		if (!num)
 			continue;
-		set_order(cachep, order, num);
+		set_pages(cachep, 1U << order, num);
 		if (cachep->flags & SLAB_RECLAIM_ACCOUNT ||
 		    order >= break_order() || left * 8 <= PAGE_SIZE << order)
 			break;
@@ -118,27 +128,30 @@ static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
 }
 
 /*
- * A dedicated cache: the lowest order that wastes next to nothing, else that
- * which wastes least.
+ * A dedicated cache is there to save: any number of pages, as many as leave little
+ * over without being many.
  */
-static size_t dedicated_slab_order(struct kmem_cache *cachep, bool off_slab)
+static size_t dedicated_slab_pages(struct kmem_cache *cachep, bool off_slab)
 {
-	size_t best = 0, left;
-	unsigned int order;
+	uint64_t best = UINT64_MAX, cost;
+	size_t best_left = 0, left;
+	unsigned int nr;
 
-	cachep->num = 0;
-	for (order = 0; order <= SLAB_MAX_GFPORDER; order++) {
-		uint32_t num = cache_estimate(cachep, order, off_slab, &left);
+	for (nr = 1; nr <= 1U << SLAB_MAX_GFPORDER; nr++) {
+		uint32_t num = cache_estimate(cachep, nr, off_slab, &left);
 
-		if (!num ||
-		    (cachep->num && left << cachep->gfporder >= best << order))
+		if (!num)
 			continue;
-		set_order(cachep, order, num);
-		best = left;
-		if (left << DEDICATED_WASTE_SHIFT <= PAGE_SIZE << order)
-			break;
+		/* In parts of 2^-20 of the slab. */
+		cost = ((uint64_t)left << 20) / (PAGE_SIZE * nr) +
+		       ((uint64_t)nr << (20 - DEDICATED_PAGE_COST_SHIFT));
+		if (cost >= best)
+			continue;
+		set_pages(cachep, nr, num);
+		best = cost;
+		best_left = left;
 	}
-	return best;
+	return best_left;
 }
 
 static uint32_t cpu_limit(size_t size)
@@ -159,6 +172,10 @@ static void set_limits(struct kmem_cache *cachep)
 	unsigned int i;
 
 	cachep->limit = cpu_limit(cachep->buffer_size);
+	if (cachep->flags & (SLAB_GENERAL | SLAB_DEDICATED))
+		cachep->limit =
+			MIN(cachep->limit,
+			    MAX(2U, ARRAY_MAX_BYTES / cachep->buffer_size));
 	cachep->batchcount = (cachep->limit + 1) / 2;
 	if (cachep->buffer_size <= PAGE_SIZE && mm.nr_slots > 1)
 		cachep->shared = SHARED_FACTOR;
@@ -170,6 +187,11 @@ static void set_limits(struct kmem_cache *cachep)
 	list_init(&l3->slabs_full);
 	list_init(&l3->slabs_free);
 	l3->free_limit = (1UL + mm.nr_slots) * cachep->batchcount + cachep->num;
+	/* A kernel's large objects are few; malloc's are what a program is of. */
+	if (cachep->flags & (SLAB_GENERAL | SLAB_DEDICATED))
+		l3->free_limit = MIN(l3->free_limit,
+				     MAX((uint64_t)cachep->num,
+					 FREE_MAX_BYTES / cachep->buffer_size));
 }
 
 static size_t alignment(const struct kmem_cache_args *args)
@@ -210,7 +232,7 @@ static void set_geometry(struct kmem_cache *cachep,
 			   cachep->buffer_size);
 	off_slab = wants_off_slab(cachep);
 	left = cachep->flags & SLAB_DEDICATED
-		       ? dedicated_slab_order(cachep, off_slab)
+		       ? dedicated_slab_pages(cachep, off_slab)
 		       : calculate_slab_order(cachep, off_slab);
 	cachep->slab_size = (uint32_t)mgmt_bytes(cachep->num, cachep->flags);
 	if (off_slab && left >= ALIGN_UP(cachep->slab_size, cachep->align)) {
@@ -260,7 +282,7 @@ static void publish_constants(const struct kmem_cache *cachep,
 	out->obj_offset = cachep->lead_bytes;
 	out->align_bytes = cachep->align;
 	out->objs_per_slab = cachep->num;
-	out->pages_per_slab = 1U << cachep->gfporder;
+	out->pages_per_slab = cachep->nr_pages;
 	out->limit = cachep->limit;
 	out->batchcount = cachep->batchcount;
 	out->shared = cachep->shared;

@@ -67,7 +67,7 @@ static int visit_area(struct vm_struct *area, void *arg)
 	const struct visit *v = arg;
 	uint64_t tag = load_tag(&area->tag);
 
-	if (tag && !(area->flags & BS_AREA_LAZY))
+	if (tag_is_live(tag) && !(area->flags & BS_AREA_LAZY))
 		v->fn(v->arg, tag, vm_site_bytes(area));
 	return 0;
 }

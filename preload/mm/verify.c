@@ -29,7 +29,7 @@ struct walk {
 	uint64_t used[BS_NR_USES];
 	uint64_t nr_free[MM_NR_TYPES][MAX_ORDER];
 	uint64_t nr_blocks[MM_NR_TYPES];
-	uint64_t free_pages, dirty_pages, managed;
+	uint64_t free_pages, dirty_pages, managed, reclaimable;
 	/* all objects in array_caches, sorted */
 	void **cached;
 	size_t nr_cached, cached_bytes;
@@ -102,7 +102,7 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 {
 	const struct page *page = pfn_to_page(pfn);
 	struct kmem_cache *cachep = page->cache;
-	uint64_t i, nr = 1UL << cachep->gfporder;
+	uint64_t i, nr = cachep->nr_pages;
 
 	for (i = 0; i < nr; i++)
 		if (page_kind(&page[i]) != PK_SLAB || page[i].cache != cachep ||
@@ -112,12 +112,15 @@ static void check_slab_pages(struct walk *w, uint64_t pfn)
 			return;
 		}
 	if (page->slab->cache != cachep ||
-	    ALIGN_DOWN(virt_to_pfn(page->slab->s_mem), nr) != pfn)
+	    ALIGN_DOWN(virt_to_pfn(page->slab->s_mem),
+		       1UL << cachep->gfporder) != pfn)
 		fail(w,
 		     "I7: frame %lx names slab %p of %s, which lies elsewhere",
 		     (unsigned long)pfn, (void *)page->slab,
 		     page->slab->cache->name);
 	w->used[BS_USE_SLAB] += nr;
+	if (cachep->flags & SLAB_RECLAIM_ACCOUNT)
+		w->reclaimable += nr;
 }
 
 static void check_large(struct walk *w, uint64_t pfn)
@@ -207,6 +210,10 @@ static void compare_zone(struct walk *w, const struct zone *zone)
 			     zone->name, t, (unsigned long)w->used[t],
 			     (unsigned long)s->used_pages[t]);
 	}
+	if (w->reclaimable != s->slab_reclaimable_pages)
+		fail(w, "I6: %s: %lu reclaimable slab pages, counted %lu",
+		     zone->name, (unsigned long)w->reclaimable,
+		     (unsigned long)s->slab_reclaimable_pages);
 	if (s->managed_pages != w->managed ||
 	    s->managed_pages != s->free_pages + used)
 		fail(w, "I6: %s: managed %lu, online %lu, free + used %lu",
@@ -271,7 +278,7 @@ static void check_zone(struct walk *w, struct zone *zone)
 	memset(w->used, 0, sizeof(w->used));
 	memset(w->nr_free, 0, sizeof(w->nr_free));
 	memset(w->nr_blocks, 0, sizeof(w->nr_blocks));
-	w->free_pages = w->dirty_pages = w->managed = 0;
+	w->free_pages = w->dirty_pages = w->managed = w->reclaimable = 0;
 	while (pfn < end && !w->broken) {
 		uint64_t stop = ALIGN_DOWN(pfn, SECTION_PAGES) + SECTION_PAGES;
 		uint64_t b;
@@ -638,7 +645,7 @@ static int check_area(struct vm_struct *area, void *arg)
 		w->window_bytes +=
 			area->guard_bytes ? area->size + area->guard_bytes : 0;
 	tag = load_tag(&area->tag);
-	if (tag && w->live_fn && !(area->flags & BS_AREA_LAZY))
+	if (tag_is_live(tag) && w->live_fn && !(area->flags & BS_AREA_LAZY))
 		w->live_fn(w->live_arg, tag, vm_site_bytes(area));
 	return w->broken;
 }

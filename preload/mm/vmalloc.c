@@ -133,6 +133,20 @@ static void lazy_del(struct vm_struct *area)
 	mm_count(BS_VMSTAT_LAZY_PAGES, -(int64_t)(area->size >> PAGE_SHIFT));
 }
 
+/*
+ * An area larger than all that were freed before may be the only one of its kind: its
+ * memory and frames go at once (as glibc's dynamic threshold has it), and the record
+ * stays, which knows a double free.
+ */
+static void hollow_if_first(struct vm_struct *area)
+{
+	if (area->size <= mm.vm_keep_bytes)
+		return;
+	mm.vm_keep_bytes = area->size;
+	if (!sys_madvise((void *)area->addr, area->size, MADV_DONTNEED))
+		unlend_pages(area, area->charged_pages, BS_USE_VMALLOC);
+}
+
 static void lazy_add(struct vm_struct *area)
 {
 	list_add_tail(&area->lazy, &mm.vm_lazy);
@@ -182,7 +196,8 @@ static struct vm_struct *lazy_take(uint64_t bytes, const struct vm_request *req)
 		struct vm_struct *area =
 			list_entry(pos, struct vm_struct, lazy);
 
-		if (area->size < bytes || area->size - bytes > slack ||
+		if (!area->charged_pages || area->size < bytes ||
+		    area->size - bytes > slack ||
 		    (area->addr & (req->align - 1)) ||
 		    area->gfp != (req->gfp & __GFP_ZONE_MASK))
 			continue;
@@ -309,6 +324,7 @@ void vmalloc_tagged(uint64_t *tag)
 
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	vm_publish(area);
+	vm_name_array(area);
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 }
 
@@ -322,6 +338,7 @@ int vmalloc_free(void *p)
 	area = area_at(p);
 	if (area) {
 		pages = vm_take_pages(area);
+		hollow_if_first(area);
 		lazy_add(area);
 		vm_publish(area);
 		purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);

@@ -65,6 +65,8 @@ int vm_walk(int (*fn)(struct vm_struct *area, void *arg), void *arg);
 /* Take the array off the area, vm lock held; free it, without the lock. */
 struct page **vm_take_pages(struct vm_struct *area);
 void vm_free_pages(struct page **pages);
+/* An array that is an area itself shows the caller of its owner.  vm lock held. */
+void vm_name_array(const struct vm_struct *area);
 /* Is a frame of this used block mapped by vmap()? */
 bool vmap_covers(const struct page *head);
 

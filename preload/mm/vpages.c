@@ -46,6 +46,18 @@ struct page **vm_take_pages(struct vm_struct *area)
 	return pages;
 }
 
+void vm_name_array(const struct vm_struct *area)
+{
+	struct vm_struct *array = area->flags & BS_AREA_VPAGES
+					  ? vm_find((uint64_t)area->pages)
+					  : NULL;
+
+	if (!array)
+		return;
+	array->tag = area->tag & ~TAG_LIVE;
+	vm_publish(array);
+}
+
 void vm_free_pages(struct page **pages)
 {
 	struct mm_block b;
@@ -253,6 +265,7 @@ void *vmap(struct page *const *pages, unsigned int n, gfp_t gfp, uint64_t tag)
 		area->tag = tag;
 		__atomic_add_fetch(&mm.nr_vmaps, 1, __ATOMIC_RELAXED);
 		vm_publish(area);
+		vm_name_array(area);
 		p = (void *)area->addr;
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);

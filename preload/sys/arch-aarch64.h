@@ -24,6 +24,15 @@ static inline long arch_syscall(long nr, long a0, long a1, long a2, long a3,
 	return x0;
 }
 
+/* Something that counts on at a constant rate. */
+static inline unsigned long arch_cycles(void)
+{
+	unsigned long count;
+
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(count));
+	return count;
+}
+
 static inline void arch_relax(void)
 {
 	__asm__ volatile("yield");

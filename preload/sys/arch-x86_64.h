@@ -22,6 +22,12 @@ static inline long arch_syscall(long nr, long a0, long a1, long a2, long a3,
 	return ret;
 }
 
+/* Something that counts on at a constant rate. */
+static inline unsigned long arch_cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
 static inline void arch_relax(void)
 {
 	__builtin_ia32_pause();

@@ -241,6 +241,14 @@ uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 	return depot_grow(0, pcs, generation, nr, chain);
 }
 
+uint64_t depot_bytes(void)
+{
+	uint64_t nr = depot_nr_nodes();
+
+	return nr * (sizeof(struct node) + sizeof(struct bs_abi_node) + 1) +
+	       MIN(nr * PAGE_SIZE, NR_BUCKETS * sizeof(*buckets));
+}
+
 uint32_t depot_depth(uint32_t node)
 {
 	return nodes[node].depth;

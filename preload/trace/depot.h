@@ -60,6 +60,9 @@ uint32_t depot_find_below(uint32_t node, const uintptr_t *pcs,
 /* The innermost frames of a node's stack; how many there were. */
 uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max);
 
+/* Memory in use, the segment's included. */
+uint64_t depot_bytes(void);
+
 /* Frames of a node's stack. */
 uint32_t depot_depth(uint32_t node);
 

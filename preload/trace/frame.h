@@ -29,27 +29,30 @@
 /*
  * What is readable, in epoch `epoch`: [lo, hi) around the stack pointer, and another
  * range, for a walk that leads from a signal stack or a coroutine to the stack below.
+ * Four words, because static TLS is scarce.
  */
 struct frame_range {
 	uintptr_t lo, hi;
 };
 struct frame_stack {
-	struct frame_range here, other;
-	uint64_t epoch;
-};
+	struct frame_range here;
+	uintptr_t other_lo;
+	uint32_t other_bytes;
+	uint32_t epoch;
+} __attribute__((aligned(8)));
 extern __thread
 	__attribute__((tls_model("initial-exec"),
 		       visibility("hidden"))) struct frame_stack frame_stack;
-extern __attribute__((visibility("hidden"))) uint64_t frame_memory_epoch;
+extern __attribute__((visibility("hidden"))) uint32_t frame_memory_epoch;
 
 bool frame_may_read_slow(uintptr_t addr);
 /* sp is the live stack pointer: its own page is readable. */
-void frame_range_reset(uintptr_t sp, uint64_t epoch);
+void frame_range_reset(uintptr_t sp, uint32_t epoch);
 
 /* Begins a walk at the live stack pointer: [sp, here.hi) is readable. */
 FRAME_INLINE void frame_range_begin(uintptr_t sp)
 {
-	uint64_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
+	uint32_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
 
 	if (unlikely(sp < frame_stack.here.lo || sp >= frame_stack.here.hi ||
 		     frame_stack.epoch != epoch))
@@ -105,23 +108,52 @@ static inline struct cfi_rule frame_word_rule(uint64_t word)
 	return u.rule;
 }
 
-static inline struct cfi_rule frame_rule_of(uintptr_t pc)
+FRAME_INLINE struct frame_rule *frame_rule_set(uintptr_t pc)
 {
 	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL;
-	struct frame_rule *set = &frame_rules[(hash >> (64 - FRAME_RULE_BITS)) &
-					      ~(FRAME_RULE_WAYS - 1)];
-	uint64_t key =
-		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+
+	return &frame_rules[(hash >> (64 - FRAME_RULE_BITS)) &
+			    ~(FRAME_RULE_WAYS - 1)];
+}
+
+FRAME_INLINE bool frame_rule_find(const struct frame_rule *set, uint64_t key,
+				  struct cfi_rule *rule)
+{
 	unsigned int i;
 
 	for (i = 0; i < FRAME_RULE_WAYS; i++) {
 		uint64_t word = __atomic_load_n(&set[i].rule, __ATOMIC_RELAXED);
 
 		if (likely((__atomic_load_n(&set[i].check, __ATOMIC_RELAXED) ^
-			    word) == key))
-			return frame_word_rule(word);
+			    word) == key)) {
+			*rule = frame_word_rule(word);
+			return true;
+		}
 	}
-	return frame_rule_miss(pc, set, key);
+	return false;
+}
+
+static inline struct cfi_rule frame_rule_of(uintptr_t pc)
+{
+	struct frame_rule *set = frame_rule_set(pc);
+	uint64_t key =
+		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+	struct cfi_rule rule;
+
+	return frame_rule_find(set, key, &rule) ? rule
+						: frame_rule_miss(pc, set, key);
+}
+
+/* The same without learning: CFI_NONE also when it is not in the table. */
+FRAME_INLINE struct cfi_rule frame_rule_peek(uintptr_t pc)
+{
+	uint64_t key =
+		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+	struct cfi_rule rule;
+
+	return frame_rule_find(frame_rule_set(pc), key, &rule)
+		       ? rule
+		       : (struct cfi_rule){ .type = CFI_NONE };
 }
 
 /* ---- what a part of a walk depends on ------------------------------------------ */

@@ -35,10 +35,10 @@
 #include "preload/trace/depot.h"
 #include "preload/trace/frame.h"
 
-#define WAYS	  4U
+#define WAYS	  8U
 #define NR_PARTS  (MEMO_BYTES / sizeof(struct memo_part))
 #define NR_SETS	  (NR_PARTS / WAYS)
-#define SET_SHIFT (64 - 11)
+#define SET_SHIFT (64 - 10)
 _Static_assert(NR_SETS == 1UL << (64 - SET_SHIFT), "sets by hash");
 
 /* Of each way of a set: part of the key's hash, so that few parts are looked at. */
@@ -48,6 +48,7 @@ struct set {
 
 static struct memo_part *parts;
 static struct set *sets;
+static uint32_t nr_written; /* parts that were ever used */
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -69,6 +70,13 @@ void memo_destroy(void)
 		sys_munmap(sets, NR_SETS * sizeof(*sets));
 	parts = NULL;
 	sets = NULL;
+	nr_written = 0;
+}
+
+uint64_t memo_bytes(void)
+{
+	return MIN((uint64_t)LOAD(nr_written) * PAGE_SIZE, MEMO_BYTES) +
+	       NR_SETS * sizeof(*sets);
 }
 
 void memo_forget(void)
@@ -96,12 +104,46 @@ static inline uint32_t mark_of(uint64_t hash)
 	return (uint32_t)(hash >> 8) | 1;
 }
 
+static inline uint64_t mix(uint64_t hash, uintptr_t word)
+{
+	return (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+}
+
 /* ---- recognising ------------------------------------------------------------------ */
 
 FRAME_INLINE __attribute__((no_sanitize("address", "thread"))) uintptr_t
 stack_word(uintptr_t sp, unsigned int off)
 {
 	return ((const uintptr_t *)sp)[off];
+}
+
+/*
+ * Where parts of a live stack that begin with pc and sp are looked for.  A wrapper around
+ * malloc is called from many places at one depth: the same pc and SP with more stacks
+ * than a set has ways.  So the return address of the next frame helps to choose the set,
+ * where a rule that needs no frame pointer leads to it.  This only decides where to look;
+ * a wrong answer costs a walk.
+ */
+#define LOOK_AHEAD 1
+
+FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
+{
+	uint64_t hash = hash_of(pc, sp);
+	unsigned int i;
+
+	for (i = 0; i < LOOK_AHEAD; i++) {
+		struct cfi_rule rule = frame_rule_peek(pc - 1);
+		uintptr_t cfa = sp + (uintptr_t)(intptr_t)rule.cfa_off;
+
+		if (rule.type != CFI_FRAME || rule.base != CFI_BASE_SP ||
+		    rule.ra != CFI_RA_AT_CFA || rule.ra_words != -1 ||
+		    cfa > frame_stack.here.hi || cfa <= sp)
+			break;
+		pc = stack_word(cfa - sizeof(uintptr_t), 0);
+		hash = mix(hash, pc);
+		sp = cfa;
+	}
+	return hash;
 }
 
 /* Every word of the part is what it was. */
@@ -161,14 +203,15 @@ FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
 
 uint32_t memo_find(const struct unwind_regs *regs)
 {
-	uint64_t key = regs->pc ^ epoch_now();
-	uint64_t hash = hash_of(regs->pc, regs->sp);
-	uint32_t mark = mark_of(hash), set, way;
+	uint64_t key = regs->pc ^ epoch_now(), hash;
+	uint32_t mark, set, way;
 
 	if (unlikely(!parts || regs->exact))
 		return 0;
-	set = (uint32_t)(hash >> SET_SHIFT);
 	frame_range_begin(regs->sp);
+	hash = live_hash(regs->pc, regs->sp);
+	mark = mark_of(hash);
+	set = (uint32_t)(hash >> SET_SHIFT);
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
 		uint32_t seq, site;
@@ -201,12 +244,14 @@ static inline bool is_cut(const struct unwind_regs *r)
 static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		      size_t nr)
 {
-	uint64_t hash = hash_of(r->pc, r->sp);
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
+	uint32_t set, way;
+	uint64_t hash;
 
 	if (r->exact || r->sp < frame_stack.here.lo ||
 	    r->sp >= frame_stack.here.hi)
 		return false;
+	hash = live_hash(r->pc, r->sp);
+	set = (uint32_t)(hash >> SET_SHIFT);
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
 		uint32_t seq, node;
@@ -461,7 +506,7 @@ static uint32_t choose_way(uint32_t set, uint32_t mark,
 static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 			  uint32_t *seq)
 {
-	uint64_t hash = hash_of(pc, part->sp);
+	uint64_t hash = live_hash(pc, part->sp);
 	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
 	struct memo_part *to;
 	bool same;
@@ -473,6 +518,8 @@ static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 		return set * WAYS + way;
 	if (!write_begin(to, *seq))
 		return MEMO_OPEN;
+	if (!*seq)
+		STORE(nr_written, LOAD(nr_written) + 1);
 	copy_part(to, part);
 	STORE(sets[set].mark[way], mark_of(hash));
 	*seq += 2;

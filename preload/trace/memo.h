@@ -50,6 +50,9 @@ void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain);
 /* All entries, in a new epoch of rules that looks like an old one. */
 void memo_forget(void);
 
+/* Memory in use, at most. */
+uint64_t memo_bytes(void);
+
 /* Tests only. */
 void memo_destroy(void);
 

@@ -18,30 +18,34 @@
 
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
+#include "preload/trace/count.h"
 #include "preload/trace/depot.h"
+#include "preload/trace/memo.h"
+#include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
 
-/* Merging halves what is kept; far beyond any run. */
-#define MAX_WINDOW (1U << 30)
+struct site_table site_table;
 
-struct site {
-	uint32_t node;
-	uint32_t kinds;
-	uint64_t first_ns;
-};
-
-static struct site *sites;
 static uint32_t nr_sites, max_sites;
-static uint8_t *published, *stale; /* stale: of the parent's file */
+static uint8_t *stale; /* published[] of the parent's file */
 static struct sys_lock site_lock;
+
+/* A lock found taken so often gives its site shards. */
+#define MAX_CONTENDED 16U
+#define MAX_SHARDS    8U
 
 #define STORE(field, value)                                                    \
 	__atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 
+static uint32_t nr_shards(void)
+{
+	return MIN(mm.nr_slots, MAX_SHARDS);
+}
+
 int site_init(uint32_t capacity)
 {
-	sites = sys_reserve(capacity * sizeof(*sites));
-	if (!sites)
+	site_table.sites = sys_reserve(capacity * sizeof(*site_table.sites));
+	if (!site_table.sites)
 		return -ENOMEM;
 	max_sites = capacity;
 	nr_sites = 1; /* unknown */
@@ -50,10 +54,11 @@ int site_init(uint32_t capacity)
 
 void site_destroy(void)
 {
-	sys_munmap(sites, max_sites * sizeof(*sites));
-	sys_munmap(published ? published : stale, max_sites);
-	published = stale = NULL;
-	sites = NULL;
+	sys_munmap(site_table.sites, max_sites * sizeof(*site_table.sites));
+	sys_munmap(site_table.published ? site_table.published : stale,
+		   max_sites);
+	site_table.published = stale = NULL;
+	site_table.sites = NULL;
 	nr_sites = max_sites = 0;
 }
 
@@ -66,15 +71,16 @@ static void publish(uint32_t i)
 	struct bs_abi_site *out;
 	uint64_t *count;
 
-	if (!seg->header || !published || i >= seg->nr_sites)
+	if (!seg->header || !site_table.published || i >= seg->nr_sites)
 		return;
 	out = &seg->sites[i];
 	if (!segment_claim_or_private(out, sizeof(*out)))
 		return;
-	out->node = sites[i].node;
-	out->kinds = sites[i].kinds;
-	out->first_ns = sites[i].first_ns;
-	__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
+	out->node = site_table.sites[i].node;
+	out->shard_of = site_table.sites[i].shard_of;
+	out->kinds = site_table.sites[i].kinds;
+	out->first_ns = site_table.sites[i].first_ns;
+	__atomic_store_n(&site_table.published[i], 1, __ATOMIC_RELEASE);
 	count = &seg->header->section[BS_SEC_SITES].count;
 	if (*count <= i)
 		__atomic_store_n(count, i + 1, __ATOMIC_RELEASE);
@@ -83,9 +89,9 @@ static void publish(uint32_t i)
 /* A site that a forked child inherited and counts at for the first time. */
 static __attribute__((noinline)) void bring_over(uint32_t i)
 {
-	depot_publish_chain(sites[i].node, false);
+	depot_publish_chain(site_table.sites[i].node, false);
 	sys_lock(&site_lock, SYS_RANK_DEPOT);
-	if (!published[i])
+	if (!site_table.published[i])
 		publish(i);
 	sys_unlock(&site_lock, SYS_RANK_DEPOT);
 }
@@ -95,18 +101,19 @@ static __attribute__((noinline)) void bring_over(uint32_t i)
  * A child whose segment is smaller than its parent's counts what does not fit as
  * unknown.
  */
-static struct bs_abi_site *record_of(uint32_t *site)
+struct bs_abi_site *site_record_slow(uint32_t *site)
 {
 	struct segment *seg = segment_self();
 
-	if (unlikely(!seg->header || !published))
+	if (unlikely(!seg->header || !site_table.published))
 		return NULL;
 	if (unlikely(*site >= seg->nr_sites))
 		*site = 0;
-	if (unlikely(!__atomic_load_n(&published[*site], __ATOMIC_ACQUIRE))) {
+	if (unlikely(!__atomic_load_n(&site_table.published[*site],
+				      __ATOMIC_ACQUIRE))) {
 		if (*site)
 			bring_over(*site);
-		if (!published[*site])
+		if (!site_table.published[*site])
 			return NULL;
 	}
 	return &seg->sites[*site];
@@ -116,10 +123,33 @@ const struct bs_abi_site *site_record(uint32_t site)
 {
 	struct segment *seg = segment_self();
 
-	return seg->header && published && site < seg->nr_sites &&
-			       published[site]
+	return seg->header && site_table.published && site < seg->nr_sites &&
+			       site_table.published[site]
 		       ? &seg->sites[site]
 		       : NULL;
+}
+
+static void add_live(uint32_t i, uint64_t *objects, uint64_t *bytes)
+{
+	const struct bs_abi_site *s = site_record(i);
+
+	if (!s)
+		return;
+	*objects += s->allocs - s->frees;
+	*bytes += s->bytes_allocated - s->bytes_freed;
+}
+
+bool site_live(uint32_t i, uint64_t *objects, uint64_t *bytes)
+{
+	uint32_t shards = site_table.sites[i].shards, k;
+
+	*objects = *bytes = 0;
+	if (site_table.sites[i].shard_of)
+		return false;
+	add_live(i, objects, bytes);
+	for (k = 0; shards && k < nr_shards(); k++)
+		add_live(shards + k, objects, bytes);
+	return true;
 }
 
 int site_new_segment(void)
@@ -127,8 +157,8 @@ int site_new_segment(void)
 	if (stale)
 		sys_munmap(stale, max_sites);
 	stale = NULL;
-	published = sys_reserve(max_sites);
-	return published ? 0 : -ENOMEM;
+	site_table.published = sys_reserve(max_sites);
+	return site_table.published ? 0 : -ENOMEM;
 }
 
 /* Site 0 is counted by handlers, which cannot bring it over. */
@@ -154,22 +184,85 @@ static void count_dropped(void)
 		seg->header->section[BS_SEC_SITES].dropped++;
 }
 
-/* Filled, published and counted before its node names it. */
-static uint32_t make_site(uint32_t node)
+static void publish_bytes(void)
 {
-	uint32_t i = nr_sites;
+	struct bs_abi_header *h = segment_self()->header;
+	uint64_t bytes = sizeof(struct site) + sizeof(struct bs_abi_site) + 1;
 
-	if (i >= capacity()) {
+	if (h)
+		STORE(h->trace_table_bytes, nr_sites * bytes + depot_bytes() +
+						    memo_bytes() +
+						    unwind_bytes());
+}
+
+/* nr new ones in a row; 0: no room.  site_lock held. */
+static uint32_t new_sites(uint32_t node, uint32_t shard_of, uint32_t nr)
+{
+	uint32_t first = nr_sites, i;
+
+	if (first + nr > capacity()) {
 		count_dropped();
 		return 0;
 	}
-	sites[i].node = node;
-	sites[i].kinds = 0;
-	sites[i].first_ns = sys_now_coarse_ns();
-	__atomic_store_n(&nr_sites, i + 1, __ATOMIC_RELEASE);
-	publish(i);
-	depot_set_site(node, i);
+	for (i = first; i < first + nr; i++)
+		site_table.sites[i] = (struct site){
+			.node = node,
+			.shard_of = shard_of,
+			.first_ns = sys_now_coarse_ns(),
+		};
+	__atomic_store_n(&nr_sites, first + nr, __ATOMIC_RELEASE);
+	for (i = first; i < first + nr; i++)
+		publish(i);
+	publish_bytes();
+	return first;
+}
+
+/* Filled, published and counted before its node names it. */
+static uint32_t make_site(uint32_t node)
+{
+	uint32_t i = new_sites(node, 0, 1);
+
+	if (i)
+		depot_set_site(node, i);
 	return i;
+}
+
+/* Shards for a site that several threads count at. */
+static __attribute__((noinline)) void make_shards(uint32_t site)
+{
+	uint32_t nr = nr_shards(), first;
+
+	sys_lock(&site_lock, SYS_RANK_DEPOT);
+	if (!site_table.sites[site].shards && nr_sites < capacity() / 2) {
+		first = new_sites(site_table.sites[site].node, site, nr);
+		__atomic_store_n(&site_table.sites[site].shards, first,
+				 __ATOMIC_RELEASE);
+	}
+	sys_unlock(&site_lock, SYS_RANK_DEPOT);
+}
+
+struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s)
+{
+	uint32_t shards = __atomic_load_n(&site_table.sites[site].shards,
+					  __ATOMIC_ACQUIRE);
+	uint32_t shard;
+
+	if (!shards && __atomic_add_fetch(&site_table.sites[site].contended, 1,
+					  __ATOMIC_RELAXED) == MAX_CONTENDED) {
+		make_shards(site);
+		shards = __atomic_load_n(&site_table.sites[site].shards,
+					 __ATOMIC_ACQUIRE);
+	}
+	if (shards) {
+		shard = shards + sys_getcpu() % nr_shards();
+		site = shard;
+		if (!site_table.published[shard])
+			site_record_slow(&site);
+		if (site && site_table.published[shard])
+			s = &segment_self()->sites[shard];
+	}
+	sys_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	return s;
 }
 
 uint32_t site_of_node(uint32_t node)
@@ -188,7 +281,7 @@ uint32_t site_of_node(uint32_t node)
 
 uint32_t site_node(uint32_t site)
 {
-	return sites[site].node;
+	return site_table.sites[site].node;
 }
 
 uint32_t site_nr(void)
@@ -199,8 +292,8 @@ uint32_t site_nr(void)
 void site_fork_child(void)
 {
 	site_lock.word = 0;
-	stale = published ? published : stale;
-	published = NULL;
+	stale = site_table.published ? site_table.published : stale;
+	site_table.published = NULL;
 }
 
 /* ---- cohorts -------------------------------------------------------------------- */
@@ -213,24 +306,32 @@ uint64_t site_now(void)
 	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
 }
 
-uint32_t site_window(uint64_t tick)
+/* The window that was asked for last: tick above, window below. */
+#define WINDOW_BITS 28
+#define MAX_WINDOW  ((1U << WINDOW_BITS) - 1)
+static uint64_t last_window;
+
+static __attribute__((noinline)) uint32_t window_by_division(uint64_t tick)
 {
 	uint64_t cohort_ns = segment_self()->cohort_ns;
 	uint64_t w = cohort_ns ? (tick << BS_TICK_SHIFT) / cohort_ns : 0;
 
-	return w < MAX_WINDOW ? (uint32_t)w : MAX_WINDOW;
+	w = MIN(w, (uint64_t)MAX_WINDOW);
+	STORE(last_window, tick << WINDOW_BITS | w);
+	return (uint32_t)w;
 }
 
-/* The whole tick of a birth that is not later than now; good for 13 days. */
-static uint64_t birth_tick(uint64_t now, uint32_t birth)
+uint32_t site_window(uint64_t tick)
 {
-	uint64_t age = (now - birth) & ((1U << TAG_BIRTH_BITS) - 1);
+	uint64_t last = __atomic_load_n(&last_window, __ATOMIC_RELAXED);
 
-	return now > age ? now - age : 0;
+	return last >> WINDOW_BITS == tick
+		       ? (uint32_t)(last & ((1U << WINDOW_BITS) - 1))
+		       : window_by_division(tick);
 }
 
 /* Neighbours are added in pairs.  seq is odd meanwhile. */
-static void merge_cohorts(struct bs_abi_site *s)
+void site_merge_cohorts(struct bs_abi_site *s)
 {
 	uint32_t born = 0;
 	unsigned int c;
@@ -250,42 +351,21 @@ static void merge_cohorts(struct bs_abi_site *s)
 	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
 }
 
-void site_cohort_alloc(struct bs_abi_site *s, uint32_t window)
-{
-	uint32_t c;
-
-	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
-		merge_cohorts(s);
-	c = window >> s->cohort_shift;
-	STORE(s->cohort_live[c], s->cohort_live[c] + 1);
-	if (unlikely(!(s->cohort_born >> c & 1)))
-		STORE(s->cohort_born, s->cohort_born | 1U << c);
-}
-
-void site_cohort_free(struct bs_abi_site *s, uint32_t window, int nr)
-{
-	uint32_t c;
-
-	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
-		merge_cohorts(s);
-	c = window >> s->cohort_shift;
-	STORE(s->cohort_live[c], s->cohort_live[c] - (uint32_t)nr);
-}
-
 /* ---- counting --------------------------------------------------------------------- */
 
 void site_mark(uint32_t site, uint32_t kind)
 {
 	struct bs_abi_site *s;
 
-	__atomic_fetch_or(&sites[site].kinds, kind, __ATOMIC_RELAXED);
-	s = record_of(&site);
+	__atomic_fetch_or(&site_table.sites[site].kinds, kind,
+			  __ATOMIC_RELAXED);
+	s = site_record_slow(&site);
 	if (s)
 		__atomic_fetch_or(&s->kinds, kind, __ATOMIC_RELAXED);
 }
 
-/* Negative amounts belong on the other side of the books: see count_born(). */
-static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
+/* Negative amounts belong on the other side of the books: see site_count_split(). */
+void site_count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
 {
 	if (nr > 0)
 		__atomic_fetch_add(&s->frees, (uint64_t)nr, __ATOMIC_RELAXED);
@@ -299,80 +379,27 @@ static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
 				   __ATOMIC_RELAXED);
 }
 
-static void sum_up_alloc(struct bs_abi_site *s, uint64_t now, uint64_t bytes)
-{
-	uint64_t live, now_ns;
-
-	STORE(s->allocs, s->allocs + 1);
-	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
-	live = s->bytes_allocated - s->bytes_freed;
-	if (live > s->peak_live_bytes)
-		STORE(s->peak_live_bytes, live);
-	now_ns = segment_self()->created_ns + (now << BS_TICK_SHIFT);
-	if (s->last_ns != now_ns)
-		STORE(s->last_ns, now_ns);
-	site_cohort_alloc(s, site_window(now));
-}
-
-void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
-		      uint32_t kind)
-{
-	struct bs_abi_site *s;
-	struct sys_lock *lock;
-
-	if (unlikely(!(sites[site].kinds & kind)))
-		site_mark(site, kind);
-	s = record_of(&site);
-	if (unlikely(!s))
-		return;
-	if (unlikely(!site)) {
-		count_unknown(s, -(int64_t)bytes, -1);
-		STORE(s->last_ns,
-		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
-		return;
-	}
-	lock = (struct sys_lock *)(void *)&s->lock;
-	sys_lock(lock, SYS_RANK_SITE);
-	sum_up_alloc(s, now, bytes);
-	sys_unlock(lock, SYS_RANK_SITE);
-}
-
 void site_recount(uint32_t site, uint32_t birth, uint64_t bytes)
 {
 	struct bs_abi_site *s;
 
-	if (published && site < max_sites && !published[site]) {
-		depot_publish_chain(sites[site].node, true);
+	if (site_table.published && site < max_sites &&
+	    !site_table.published[site]) {
+		depot_publish_chain(site_table.sites[site].node, true);
 		publish(site);
 	}
-	s = record_of(&site);
+	s = site_record_slow(&site);
 	if (!s)
 		return;
 	STORE(s->allocs, s->allocs + 1);
 	STORE(s->bytes_allocated, s->bytes_allocated + bytes);
 	STORE(s->peak_live_bytes, s->bytes_allocated);
 	if (site)
-		site_cohort_alloc(s,
-				  site_window(birth_tick(site_now(), birth)));
+		count_cohort(s, site_window(site_birth_tick(site_now(), birth)),
+			     1);
 }
 
-/*
- * A split makes one object more out of nothing: both sides of the books move
- * forward, because readers rely on counters that never fall.
- */
-static void count_born(struct bs_abi_site *s, uint32_t window, int64_t bytes,
-		       int nr)
-{
-	if (nr < 0) {
-		STORE(s->allocs, s->allocs + (uint64_t)-nr);
-		site_cohort_free(s, window, nr);
-	}
-	if (bytes < 0)
-		STORE(s->bytes_allocated,
-		      s->bytes_allocated + (uint64_t)-bytes);
-}
-
-static void count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr)
+void site_count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr)
 {
 	uint32_t i, count;
 
@@ -385,29 +412,105 @@ static void count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr)
 	      count < UINT32_MAX - nr ? count + nr : UINT32_MAX);
 }
 
-void site_count_free(uint32_t site, uint64_t now, uint32_t birth, int64_t bytes,
-		     int nr)
+/*
+ * A split makes one object more out of nothing: both sides of the books move
+ * forward, because readers rely on counters that never fall.
+ */
+void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
+		      int64_t bytes, int nr)
 {
-	struct bs_abi_site *s = record_of(&site);
-	uint64_t born = birth_tick(now, birth);
-	struct sys_lock *lock;
-
-	if (unlikely(!s))
-		return;
-	if (unlikely(!site)) {
-		count_unknown(s, bytes, nr);
-		return;
-	}
-	lock = (struct sys_lock *)(void *)&s->lock;
-	sys_lock(lock, SYS_RANK_SITE);
-	if (likely(nr > 0)) {
+	if (nr > 0) {
 		STORE(s->frees, s->frees + (uint64_t)nr);
-		site_cohort_free(s, site_window(born), nr);
-		count_lifetime(s, now - born, (uint32_t)nr);
+		site_count_lifetime(s, now - born, (uint32_t)nr);
+	} else if (nr < 0) {
+		STORE(s->allocs, s->allocs + (uint64_t)-nr);
 	}
-	if (unlikely(nr < 0 || bytes < 0))
-		count_born(s, site_window(born), bytes, nr);
+	if (nr)
+		count_cohort(s, site_window(born), -nr);
 	if (bytes > 0)
 		STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
-	sys_unlock(lock, SYS_RANK_SITE);
+	else if (bytes < 0)
+		STORE(s->bytes_allocated,
+		      s->bytes_allocated + (uint64_t)-bytes);
+}
+
+/* ---- samples -------------------------------------------------------------------------- */
+
+#define EST_STORE(field, value) STORE(e->field, e->field + (value))
+
+/* The record's page is claimed when it is first needed. */
+static struct bs_abi_estimate *estimate_of(uint32_t site)
+{
+	struct segment *seg = segment_self();
+	struct bs_abi_estimate *e = &seg->estimates[site];
+	uint64_t *count;
+
+	if (site >= seg->nr_sites || !segment_claim_or_private(e, sizeof(*e)))
+		return NULL;
+	count = &seg->header->section[BS_SEC_ESTIMATES].count;
+	if (__atomic_load_n(count, __ATOMIC_RELAXED) <= site)
+		__atomic_store_n(count, site + 1, __ATOMIC_RELEASE);
+	return e;
+}
+
+static void add_estimate(struct bs_abi_estimate *e, uint32_t rate,
+			 uint64_t bytes, bool begins)
+{
+	double n = bytes ? (double)bytes : 1, p, weight, var;
+	uint64_t objects_256, stood_bytes, var_objects, var_kib2;
+
+	p = sampling_probability(bytes ? bytes : 1, rate);
+	weight = 1 / p;
+	var = (1 - p) * weight * weight;
+	objects_256 = (uint64_t)(weight * 256 + 0.5);
+	stood_bytes = (uint64_t)((double)bytes * weight + 0.5);
+	var_objects = (uint64_t)(var + 0.5);
+	var_kib2 = (uint64_t)(var * (n / 1024) * (n / 1024) + 0.5);
+	if (begins) {
+		EST_STORE(sampled_allocs, 1);
+		EST_STORE(allocs_256, objects_256);
+		EST_STORE(bytes_allocated, stood_bytes);
+		EST_STORE(var_objects_allocated, var_objects);
+		EST_STORE(var_bytes_allocated, var_kib2);
+	} else {
+		EST_STORE(sampled_frees, 1);
+		EST_STORE(frees_256, objects_256);
+		EST_STORE(bytes_freed, stood_bytes);
+		EST_STORE(var_objects_freed, var_objects);
+		EST_STORE(var_bytes_freed, var_kib2);
+	}
+}
+
+void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
+		       uint64_t now, uint64_t born, bool begins, uint32_t kind)
+{
+	struct bs_abi_estimate *e;
+	struct bs_abi_site *s;
+
+	if (!(site_table.sites[site].kinds & kind))
+		site_mark(site, kind);
+	s = count_record(&site);
+	e = s ? estimate_of(site) : NULL;
+	if (!e)
+		return;
+	sys_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	add_estimate(e, rate, bytes, begins);
+	if (site)
+		count_cohort(s, site_window(born), begins ? 1 : -1);
+	if (begins)
+		STORE(s->last_ns,
+		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
+	else if (site)
+		site_count_lifetime(s, now - born, 1);
+	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+}
+
+uint64_t site_live_samples(uint32_t i)
+{
+	const struct segment *seg = segment_self();
+
+	if (i >= seg->header->section[BS_SEC_ESTIMATES].count)
+		return 0;
+	return seg->estimates[i].sampled_allocs -
+	       seg->estimates[i].sampled_frees;
 }

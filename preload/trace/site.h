@@ -15,7 +15,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "preload/mm/mm.h"
 #include "shared/abi.h"
+
+/*
+ * A site in private memory.  published[i] says that this process's own file has the
+ * record of site i; NULL in a forked child without a segment.
+ */
+struct site {
+	uint32_t node;
+	uint32_t kinds;
+	uint64_t first_ns;
+	uint32_t shards;    /* the first of its shards, 0: none */
+	uint32_t contended; /* times that the lock was taken */
+	uint32_t shard_of;  /* 0: a site of its own */
+	uint32_t reserved;
+};
+extern __attribute__((visibility("hidden"))) struct site_table {
+	struct site *sites;
+	uint8_t *published;
+} site_table;
 
 int site_init(uint32_t nr_sites);
 
@@ -31,31 +50,45 @@ uint64_t site_now(void);
 /* The birth window of a tick. */
 uint32_t site_window(uint64_t tick);
 
+/* The whole tick of a birth that is not later than now; good for 13 days. */
+static inline uint64_t site_birth_tick(uint64_t now, uint32_t birth)
+{
+	uint64_t age = (now - birth) & ((1U << TAG_BIRTH_BITS) - 1);
+
+	return now > age ? now - age : 0;
+}
+
 /* Sets a flag of kinds. */
 void site_mark(uint32_t site, uint32_t kind);
 
-/* One object of that many bytes began.  kind: BS_SITE_*. */
-void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
-		      uint32_t kind);
+/* What count.h leaves to site.c. */
+struct bs_abi_site *site_record_slow(uint32_t *site);
+struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s);
+void site_merge_cohorts(struct bs_abi_site *s);
+void site_count_unknown(struct bs_abi_site *s, int64_t bytes, int nr);
+void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
+		      int64_t bytes, int nr);
+void site_count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr);
+
 /*
- * nr objects and so many bytes ended; negative: came into being by a split.
- * birth: the tick when they began, or as many lower bits of it as a tag keeps.
+ * One object of so many bytes, recorded as a sample of a rate (sampling.h), began or,
+ * with begins false, ended.  born, now: ticks.
  */
-void site_count_free(uint32_t site, uint64_t now, uint32_t birth, int64_t bytes,
-		     int nr);
+void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
+		       uint64_t now, uint64_t born, bool begins, uint32_t kind);
+/* Samples that live. */
+uint64_t site_live_samples(uint32_t i);
 
 /* The segment is a new one: nothing is in it.  0 or -ENOMEM. */
 int site_new_segment(void);
 /* The record, NULL: not in this process's segment, so nothing was counted. */
 const struct bs_abi_site *site_record(uint32_t site);
+/* Live objects and bytes with all shards; false: i is a shard itself. */
+bool site_live(uint32_t i, uint64_t *objects, uint64_t *bytes);
 /* Brings record 0 over. */
 void site_publish_unknown(void);
 /* A live tag found by a walk that holds all locks; nobody counts meanwhile. */
 void site_recount(uint32_t site, uint32_t birth, uint64_t bytes);
-
-/* The cohort arithmetic, for tests. */
-void site_cohort_alloc(struct bs_abi_site *s, uint32_t window);
-void site_cohort_free(struct bs_abi_site *s, uint32_t window, int nr);
 
 /* In a forked child: nobody is making a site any more. */
 void site_fork_child(void);

@@ -19,9 +19,11 @@
 #include "preload/internal.h"
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
+#include "preload/trace/count.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/libunwind.h"
 #include "preload/trace/memo.h"
+#include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
 #include "preload/trace/unwind.h"
 
@@ -148,6 +150,7 @@ site_by_walk(const struct unwind_regs *regs)
 	st.node = walk.node;
 	odd = end == UNWIND_ODD;
 	mm_count(BS_VMSTAT_UNWINDS, 1);
+	sampling_poll();
 	if (unlikely(odd))
 		st.nr = unwind_odd(st.pcs, st.nr, TRACE_MAX_FRAMES, &end);
 	if (unlikely(st.nr == 0 && !st.node)) {
@@ -269,31 +272,50 @@ static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
 	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 }
 
-/* In a forked child that has no segment yet. */
-static __attribute__((noinline)) void
-attribute_young(struct mm_block *b, uint32_t site, uint32_t slack)
+/* A sample stands for others; its tag says at which rate. */
+static __attribute__((noinline)) void attribute_sample(struct mm_block *b,
+						       uint32_t site,
+						       uint32_t slack,
+						       uint32_t rate)
 {
-	bool young = segment_child_lock();
+	uint64_t now = site_now();
+
+	site_count_sample(site, rate, b->usable - slack, now, now, true,
+			  BS_SITE_OBJECT);
+	__atomic_store_n(b->tag,
+			 tag_with_rate(tag_make(site, slack, (uint32_t)now),
+				       rate),
+			 __ATOMIC_RELAXED);
+}
+
+/* A sample, or an object of a forked child that has no segment yet. */
+static __attribute__((noinline)) void
+attribute_rare(struct mm_block *b, uint32_t site, uint32_t slack, uint32_t rate)
+{
+	bool young = !is_ready() && segment_child_lock();
 
 	if (young)
 		segment_child_grew();
-	attribute(b, site, slack);
+	if (rate)
+		attribute_sample(b, site, slack, rate);
+	else
+		attribute(b, site, slack);
 	if (young)
 		segment_child_unlock();
 }
 
 void trace_alloc(struct mm_block *b, size_t requested,
-		 const struct unwind_regs *regs)
+		 const struct unwind_regs *regs, uint32_t rate)
 {
 	uint32_t site, slack = slack_of(b->usable, requested);
 
 	if (!b->tag)
 		return;
 	site = running_site(regs);
-	if (is_ready())
+	if (likely(is_ready()) && likely(!rate))
 		attribute(b, site, slack);
 	else
-		attribute_young(b, site, slack);
+		attribute_rare(b, site, slack, rate);
 }
 
 void trace_atomic_alloc(struct mm_block *b, size_t requested)
@@ -310,21 +332,35 @@ void trace_atomic_alloc(struct mm_block *b, size_t requested)
 /* The living bit goes; of two threads that free the same object one is told. */
 static inline uint64_t end_tag(uint64_t *tag)
 {
-	uint64_t was;
+	uint64_t was = __atomic_load_n(tag, __ATOMIC_RELAXED);
 
+	if (!tag_is_live(was))
+		return was;
 	if (!sys_alone())
 		return __atomic_fetch_and(tag, ~TAG_LIVE, __ATOMIC_ACQ_REL);
-	was = *tag;
 	*tag = was & ~TAG_LIVE;
 	return was;
+}
+
+static __attribute__((noinline)) void end_sample(uint64_t tag, uint64_t bytes)
+{
+	uint64_t now = site_now();
+
+	site_count_sample(tag_site(tag), tag_rate(tag), bytes, now,
+			  site_birth_tick(now, tag_birth(tag)), false,
+			  BS_SITE_OBJECT);
 }
 
 static inline bool take_tag(struct mm_block *b)
 {
 	uint64_t tag = end_tag(b->tag);
 
-	if (unlikely(!tag_is_live(tag)))
-		return false;
+	if (!tag_is_live(tag))
+		return sampling_is_sparse();
+	if (unlikely(tag_rate(tag))) {
+		end_sample(tag, b->usable - tag_slack(tag));
+		return true;
+	}
 	site_count_free(tag_site(tag), site_now(), tag_birth(tag),
 			(int64_t)(b->usable - tag_slack(tag)), 1);
 	return true;
@@ -376,12 +412,14 @@ void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
 
 void trace_init(void)
 {
-	if (unwind_init() || memo_init() || depot_init(SEGMENT_NR_NODES) ||
-	    site_init(SEGMENT_NR_SITES)) {
+	if (unwind_init() || memo_init() || depot_init(bs_options.nr_nodes) ||
+	    site_init(bs_options.nr_sites)) {
 		sys_say("no memory for call sites: trace=off");
 		return;
 	}
 	trace_up = true;
+	sampling_init(bs_options.trace_mode, bs_options.trace_sample_bytes,
+		      bs_options.trace_budget * 10);
 	bs_unwinder_wanted = bs_options.trace_check != 0;
 	depot_publish_chain(0, true);
 	site_publish_unknown();
@@ -415,8 +453,15 @@ void trace_fork_child(bool raw)
 
 static void count_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 {
+	uint64_t now = site_now();
+
 	(void)arg;
-	site_recount(tag_site(tag), tag_birth(tag), requested_bytes);
+	if (tag_rate(tag))
+		site_count_sample(tag_site(tag), tag_rate(tag), requested_bytes,
+				  now, site_birth_tick(now, tag_birth(tag)),
+				  true, BS_SITE_OBJECT);
+	else
+		site_recount(tag_site(tag), tag_birth(tag), requested_bytes);
 }
 
 void trace_republish(void)
@@ -427,17 +472,22 @@ void trace_republish(void)
 		return; /* nothing is counted */
 	depot_publish_chain(0, true);
 	site_publish_unknown();
+	sampling_new_segment();
 	mm_for_each_tag(count_live, NULL);
 }
 
 struct live {
-	uint64_t objects, bytes;
+	uint64_t objects, bytes, samples;
 };
 
 static void add_live(void *arg, uint64_t tag, uint64_t requested_bytes)
 {
 	struct live *live = arg;
 
+	if (tag_rate(tag)) {
+		live[tag_site(tag)].samples++;
+		return;
+	}
 	live[tag_site(tag)].objects++;
 	live[tag_site(tag)].bytes += requested_bytes;
 }
@@ -447,11 +497,13 @@ static int compare(const struct live *live, char *why, size_t len)
 	uint32_t i;
 
 	for (i = 0; i < site_nr(); i++) {
-		const struct bs_abi_site *s = site_record(i);
-		uint64_t objects = s ? s->allocs - s->frees : 0;
-		uint64_t bytes = s ? s->bytes_allocated - s->bytes_freed : 0;
+		uint64_t objects, bytes;
 
-		if (objects == live[i].objects && bytes == live[i].bytes)
+		if (!site_live(i, &objects, &bytes))
+			continue; /* a shard */
+
+		if (objects == live[i].objects && bytes == live[i].bytes &&
+		    site_live_samples(i) == live[i].samples)
 			continue;
 		sys_format(why, len,
 			   "site %u: %lu objects, %lu bytes counted; "

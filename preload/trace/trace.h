@@ -49,11 +49,12 @@ void trace_load_unwinder(void *caller_pc);
 uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr);
 
 /*
+ * rate: what sampling_choose() said, but SAMPLING_SKIP.
  * Attributes a new block, of requested bytes, to the stack that begins with regs, and
  * sets its tag.  No-op when b->tag is NULL.  Leaves errno alone.
  */
 void trace_alloc(struct mm_block *b, size_t requested,
-		 const struct unwind_regs *regs);
+		 const struct unwind_regs *regs, uint32_t rate);
 
 /*
  * The same for a block made in a handler inside the allocator: site 0, no lock.
@@ -63,7 +64,7 @@ void trace_atomic_alloc(struct mm_block *b, size_t requested);
 
 /*
  * Takes the tag off.  True: it was live.  False: it had none, so this is a double
- * free.  True when tags are not kept.
+ * free.  True when tags are not kept, or not for every object.
  */
 bool trace_free(struct mm_block *b);
 

@@ -31,10 +31,11 @@
 #define RANGE_STEP_BYTES (1UL << 20)
 /* Asked for beyond what is needed: a walk goes on upwards. */
 #define RANGE_AHEAD_BYTES (8 * PAGE_SIZE)
+#define MAX_OTHER_BYTES	  (1UL << 30)
 
 __thread __attribute__((
 	tls_model("initial-exec"))) struct frame_stack frame_stack;
-uint64_t frame_memory_epoch = 1;
+uint32_t frame_memory_epoch = 1;
 
 void unwind_memory_gone(void)
 {
@@ -75,6 +76,25 @@ static bool grow(struct frame_range *r, uintptr_t page)
 	return true;
 }
 
+static void set_other(struct frame_range r)
+{
+	frame_stack.other_lo = r.lo;
+	frame_stack.other_bytes = (uint32_t)MIN(r.hi - r.lo, MAX_OTHER_BYTES);
+}
+
+static bool grow_other(uintptr_t page)
+{
+	struct frame_range other = {
+		frame_stack.other_lo,
+		frame_stack.other_lo + frame_stack.other_bytes,
+	};
+
+	if (!grow(&other, page))
+		return false;
+	set_other(other);
+	return true;
+}
+
 __attribute__((noinline)) bool frame_may_read_slow(uintptr_t addr)
 {
 	uintptr_t page = addr & PAGE_MASK;
@@ -82,17 +102,17 @@ __attribute__((noinline)) bool frame_may_read_slow(uintptr_t addr)
 	if (addr < PAGE_SIZE || (intptr_t)addr < 0 || /* the kernel's half */
 	    addr % sizeof(uintptr_t) != 0)
 		return false;
-	if (addr >= frame_stack.other.lo && addr < frame_stack.other.hi)
+	if (addr - frame_stack.other_lo < frame_stack.other_bytes)
 		return true;
-	if (grow(&frame_stack.here, page) || grow(&frame_stack.other, page))
+	if (grow(&frame_stack.here, page) || grow_other(page))
 		return true;
 	if (!readable(page, page + PAGE_SIZE))
 		return false;
-	frame_stack.other = (struct frame_range){ page, page + PAGE_SIZE };
+	set_other((struct frame_range){ page, page + PAGE_SIZE });
 	return true;
 }
 
-__attribute__((noinline)) void frame_range_reset(uintptr_t sp, uint64_t epoch)
+__attribute__((noinline)) void frame_range_reset(uintptr_t sp, uint32_t epoch)
 {
 	uintptr_t page = sp & PAGE_MASK;
 	struct frame_range *r = &frame_stack.here;
@@ -102,8 +122,15 @@ __attribute__((noinline)) void frame_range_reset(uintptr_t sp, uint64_t epoch)
 		r->lo = page; /* deeper than ever before */
 		return;
 	}
-	frame_stack.other =
-		frame_stack.epoch == epoch ? *r : (struct frame_range){ 0, 0 };
+	if (frame_stack.epoch != epoch && page >= r->lo && page < r->hi &&
+	    readable(page, r->hi)) {
+		r->lo = page; /* something else was unmapped */
+		set_other((struct frame_range){ 0, 0 });
+		frame_stack.epoch = epoch;
+		return;
+	}
+	set_other(frame_stack.epoch == epoch ? *r
+					     : (struct frame_range){ 0, 0 });
 	frame_stack.epoch = epoch;
 	*r = (struct frame_range){ page, page + PAGE_SIZE };
 }
@@ -117,6 +144,7 @@ bool unwind_may_read(uintptr_t addr)
 
 struct frame_rule *frame_rules;
 uint64_t frame_rule_epoch;
+static uint64_t nr_learnt;
 
 #define TABLE_BYTES (sizeof(*frame_rules) << FRAME_RULE_BITS)
 
@@ -147,6 +175,7 @@ frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
 	struct cfi_rule rule = cfi_learn(pc);
 	struct frame_rule *e = set;
 
+	__atomic_fetch_add(&nr_learnt, 1, __ATOMIC_RELAXED);
 	/* the other way keeps what was there, unless that way is free */
 	if (__atomic_load_n(&e->check, __ATOMIC_RELAXED) != 0) {
 		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
@@ -158,6 +187,14 @@ frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
 	__atomic_store_n(&e->check, key ^ rule_word(rule), __ATOMIC_RELAXED);
 	__atomic_store_n(&e->rule, rule_word(rule), __ATOMIC_RELAXED);
 	return rule;
+}
+
+/* Entries lie at random: as many pages as there are entries, but not more than all. */
+uint64_t unwind_bytes(void)
+{
+	uint64_t nr = __atomic_load_n(&nr_learnt, __ATOMIC_RELAXED);
+
+	return MIN(nr * PAGE_SIZE, TABLE_BYTES);
 }
 
 int unwind_init(void)

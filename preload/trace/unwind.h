@@ -65,6 +65,9 @@ size_t unwind_from(const struct unwind_regs *regs, uintptr_t *pcs, size_t max,
 /* The same with the first unwinder alone. Any context, any lock held. */
 size_t unwind_stack_quick(uintptr_t *pcs, size_t max, enum unwind_end *end);
 
+/* Memory that the rules take, at most. */
+uint64_t unwind_bytes(void);
+
 /* Code of the library itself? */
 bool unwind_is_self(uintptr_t pc);
 

@@ -300,6 +300,7 @@ static void misuse(void)
 {
 	struct bs_page *page = bs_alloc_pages(BS_GFP_KERNEL, 2);
 	char *area = bs_vmalloc(5000), *obj = bs_kmalloc(100, BS_GFP_KERNEL);
+	const struct bs_abi_header *seg = open_segment(getpid());
 	bs_dma_addr_t handle;
 	char *dma =
 		bs_dma_alloc_coherent("video0", 5000, &handle, BS_GFP_KERNEL);
@@ -315,6 +316,8 @@ static void misuse(void)
 	bs_kfree(area);
 	bs_vfree(obj);
 	bs_dma_free_coherent("video1", 5000, dma, handle);
+	if (seg) /* freeing makes no device */
+		CHECK(seg->section[BS_SEC_DEVICES].count == 1);
 	bs_free_pages_exact(dma, 5000);
 	CHECK(!bs_alloc_pages_exact(0, BS_GFP_KERNEL));
 	bs_vunmap(area);
@@ -324,6 +327,26 @@ static void misuse(void)
 	bs_vfree(area);
 	bs_kfree(obj);
 	bs_dma_free_coherent("video0", 5000, dma, handle);
+}
+
+/* on_error=continue: what bs_vmap() shows lives on, whoever frees it. */
+static void mapped(void)
+{
+	char *p = bs_get_free_pages(BS_GFP_KERNEL, 1), *map;
+	struct bs_page *page = bs_virt_to_page(p);
+
+	CHECK(p && page);
+	strcpy(p, "mine");
+	map = bs_vmap(&page, 1);
+	CHECK(map && !strcmp(map, "mine"));
+	errno = 0;
+	free(launder(p));
+	CHECK(!errno);
+	CHECK(!realloc(launder(p), 1 << 20));
+	CHECK(!strcmp(map, "mine"));
+	bs_vunmap(map);
+	CHECK(!strcmp(p, "mine"));
+	free(launder(p));
 }
 
 /* With vmalloc=64K. */
@@ -357,12 +380,18 @@ static void wrong_cache(void)
 
 static unsigned int count_events(const struct bs_abi_header *seg, uint32_t type)
 {
-	const struct bs_abi_event *ev = section(seg, BS_SEC_EVENTS);
+	const struct bs_abi_section *sec = &seg->section[BS_SEC_EVENTS];
+	const char *records = section(seg, BS_SEC_EVENTS);
 	unsigned int nr = 0;
 	uint64_t i;
 
-	for (i = 1; i <= seg->section[BS_SEC_EVENTS].count; i++)
-		nr += ev[i % seg->section[BS_SEC_EVENTS].capacity].type == type;
+	for (i = 1; i <= sec->count; i++) {
+		const struct bs_abi_event *ev =
+			(const void *)(records +
+				       i % sec->capacity * sec->elem_bytes);
+
+		nr += ev->type == type;
+	}
 	return nr;
 }
 
@@ -436,6 +465,9 @@ int main(int argc, char **argv)
 	errno = 42;
 	if (!strcmp(what, "misuse")) {
 		misuse();
+	} else if (!strcmp(what, "mapped")) {
+		mapped();
+		return 0;
 	} else if (!strcmp(what, "window")) {
 		window();
 	} else if (!strcmp(what, "oom")) {

@@ -62,8 +62,8 @@ class Segment:
         for i in range(self.section(ZONES)[2]):
             raw = self.stable(ZONES, i)
             pages = struct.unpack_from("<5Q", raw, 32)
-            used = struct.unpack_from("<7Q", raw, 128)
-            free = struct.unpack_from("<55Q", raw, 192)
+            used = struct.unpack_from("<7Q", raw, 224)
+            free = struct.unpack_from("<55Q", raw, 288)
             found.append({
                 "name": text(raw[8:24]),
                 "start_pfn": pages[0], "spanned_pages": pages[1],

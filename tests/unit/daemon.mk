@@ -10,7 +10,8 @@ UNIT_TESTS += $(DAEMON_TESTS)
 DAEMON_RUN_TESTS = \
 	tests/integration/daemon-leaks \
 	tests/integration/daemon-life \
-	tests/integration/site-forms
+	tests/integration/site-forms \
+	tests/integration/trace-switch
 RUN_TESTS += $(DAEMON_RUN_TESTS)
 EXTRA_DIST += $(DAEMON_RUN_TESTS) tests/integration/daemon_lib.py \
 	tests/profile.py

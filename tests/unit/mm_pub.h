@@ -47,6 +47,8 @@ static inline void pub_attach(void)
 	pub.header.section[BS_SEC_CACHES].capacity = PUB_CACHES;
 	pub.header.section[BS_SEC_AREAS].capacity = PUB_AREAS;
 	pub.header.section[BS_SEC_EVENTS].capacity = PUB_EVENTS;
+	pub.header.section[BS_SEC_EVENTS].elem_bytes =
+		sizeof(struct bs_abi_event);
 	pub.header.section[BS_SEC_DEVICES].capacity = MM_MAX_DEVICES;
 	to->zones = pub.zones;
 	to->caches = pub.caches;

@@ -12,6 +12,7 @@ SHARED_TESTS = \
 	tests/unit/test_shared_random \
 	tests/unit/test_shared_render \
 	tests/unit/test_shared_snapshot \
+	tests/unit/test_sitelife \
 	tests/unit/test_wrapper
 check_PROGRAMS += $(SHARED_TESTS) tests/abi-table tests/mkseg
 UNIT_TESTS += $(SHARED_TESTS) tests/unit/command tests/unit/docs-segment
@@ -54,6 +55,11 @@ tests_unit_test_shared_snapshot_SOURCES = tests/unit/test_shared_snapshot.c \
 	$(SHARED_TEST_UTIL)
 tests_unit_test_shared_snapshot_CFLAGS = $(SHARED_TEST_CFLAGS)
 tests_unit_test_shared_snapshot_LDADD = $(SHARED_TEST_LIBS)
+
+tests_unit_test_sitelife_SOURCES = tests/unit/test_sitelife.c \
+	$(SHARED_TEST_UTIL)
+tests_unit_test_sitelife_CFLAGS = $(SHARED_TEST_CFLAGS)
+tests_unit_test_sitelife_LDADD = $(SHARED_TEST_LIBS)
 
 tests_mkseg_SOURCES = tests/mkseg-main.c tests/mkseg.c tests/mkseg.h
 tests_mkseg_LDADD = libshared.la

@@ -30,6 +30,7 @@ static void start(void (*change)(struct mm_config *c))
 	if (change)
 		change(&c);
 	assert_int_equal(mm_init(&c, NULL), 0);
+	mm.vm_keep_bytes = UINT64_MAX; /* the first is kept as well */
 	pub_attach();
 	assert_mm_holds();
 }
@@ -144,6 +145,28 @@ static void vmalloc_tagged_publishes_the_site(void **state)
 	release(p);
 }
 
+static void vmalloc_tagged_array_shows_the_same_site(void **state)
+{
+	const struct page **array;
+	struct mm_block b;
+	char *p;
+
+	(void)state;
+	start(NULL);
+	p = vmalloc(600 * PAGE_SIZE, GFP_KERNEL);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	array = (const struct page **)vm_find((uint64_t)p)->pages;
+	assert_int_equal(published(array)->site, 0);
+	*b.tag = tag_make(77, 0, 1);
+	mm_tagged(&b);
+	assert_int_equal(published(array)->site, 77);
+	/* It is no object of the site's. */
+	assert_false(tag_is_live(vm_find((uint64_t)array)->tag));
+	*b.tag = 0;
+	release(p);
+	assert_mm_holds();
+}
+
 static void vmalloc_bad_sizes_return_null(void **state)
 {
 	(void)state;
@@ -153,6 +176,26 @@ static void vmalloc_bad_sizes_return_null(void **state)
 	assert_null(vmalloc(SIZE_MAX - PAGE_SIZE, GFP_KERNEL));
 	assert_null(vmalloc((mm.nr_pfns + 1) << PAGE_SHIFT, GFP_KERNEL));
 	assert_int_equal(pub_event()->type, BS_EVENT_VMALLOC_FAILED);
+	assert_mm_holds();
+}
+
+static void vmalloc_first_free_of_a_size_keeps_no_frames(void **state)
+{
+	char *p, *q;
+
+	(void)state;
+	start(NULL);
+	mm.vm_keep_bytes = 0;
+	p = mm_alloc(10 * MIB, 1, GFP_KERNEL);
+	release(p);
+	assert_int_equal(used(BS_USE_VMALLOC), 0);
+	assert_int_equal(mm_lookup(p, &(struct mm_block){ 0 }), -EALREADY);
+	assert_mm_holds();
+	q = mm_alloc(10 * MIB, 1, GFP_KERNEL);
+	assert_ptr_not_equal(p, q);
+	release(q);
+	assert_int_equal(used(BS_USE_VMALLOC), 10 * MIB >> PAGE_SHIFT);
+	assert_ptr_equal(mm_alloc(10 * MIB, 1, GFP_KERNEL), q);
 	assert_mm_holds();
 }
 
@@ -806,7 +849,9 @@ int main(void)
 		TEST(vmalloc_names_each_frame_once),
 		TEST(vmalloc_small_array_is_kmalloced),
 		TEST(vmalloc_tagged_publishes_the_site),
+		TEST(vmalloc_tagged_array_shows_the_same_site),
 		TEST(vmalloc_bad_sizes_return_null),
+		TEST(vmalloc_first_free_of_a_size_keeps_no_frames),
 		TEST(vmalloc_kept_area_comes_zeroed_when_asked),
 		TEST(vmalloc_fails_at_each_page_and_gives_all_back),
 		TEST(vmalloc_window_full_is_refused_and_reported),

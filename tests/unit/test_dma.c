@@ -302,6 +302,9 @@ static void dma_free_coherent_other_block_is_refused(void **state)
 	assert_true(dma_free_coherent(a, 10000, p, handle) < 0);
 	assert_int_equal(device(a)->frees, 1);
 	assert_int_equal(device(b)->frees, 0);
+	assert_int_equal(dma_device_find("video1"), b);
+	assert_int_equal(dma_device_find("video2"), MM_MAX_DEVICES);
+	assert_int_equal(mm.nr_devices, 2);
 	assert_mm_holds();
 }
 

@@ -289,6 +289,38 @@ static void unseen_windows_count_with_the_lower_floor(void **state)
 	end();
 }
 
+/* Exact and estimated together make the floor, and the sums. */
+static void sample_of_estimates_counts_both(void **state)
+{
+	struct bs_abi_estimate *e;
+	struct bs_snapshot *s;
+
+	(void)state;
+	begin(false);
+	mkseg_add_sampling(target.m);
+	for (unsigned int w = 0; w < 3; w++)
+		run_window(0);
+	assert_int_equal(target.h.sites[2].last_bytes,
+			 1000 * 64 + MKSEG_ESTIMATED_BYTES);
+	assert_int_equal(target.h.sites[2].last_objects, 3000);
+	assert_int_equal(target.h.sites[3].last_bytes, MKSEG_SHARD_BYTES);
+	assert_int_equal(target.h.sites[MKSEG_NR_SITES].windows, 0);
+	assert_int_equal(target.h.stats.live_objects, 1101 + 2000 + 30);
+	assert_int_equal(target.h.stats.allocs, 205133 + 3000 + 50);
+	/* A site that has nothing but estimates is watched as well. */
+	e = mkseg_record(target.m, BS_SEC_ESTIMATES, 0);
+	e->sampled_allocs = 1;
+	e->allocs_256 = 10 * 256 + 128; /* rounded up */
+	e->bytes_allocated = 4096;
+	run_window(0);
+	run_window(0);
+	assert_int_equal(target.h.sites[0].last_objects, 11);
+	s = snapshot();
+	assert_int_equal(bs_snapshot_live_bytes(s), target.h.stats.live_bytes);
+	bs_snapshot_free(s);
+	end();
+}
+
 static void window_with_few_samples_is_not_closed(void **state)
 {
 	struct bs_snapshot *s;
@@ -451,6 +483,7 @@ int main(void)
 		cmocka_unit_test(load_of_cut_journal_gives_a_prefix),
 		cmocka_unit_test(journal_that_grows_is_rewritten_shorter),
 		cmocka_unit_test(unseen_windows_count_with_the_lower_floor),
+		cmocka_unit_test(sample_of_estimates_counts_both),
 		cmocka_unit_test(window_with_few_samples_is_not_closed),
 		cmocka_unit_test(announced_line_is_known_until_confirmed),
 		cmocka_unit_test(log_grown_is_rotated_and_bounded),

@@ -50,6 +50,7 @@ static void start(void (*change)(struct mm_config *c))
 	if (change)
 		change(&c);
 	assert_int_equal(mm_init(&c, NULL), 0);
+	mm.vm_keep_bytes = UINT64_MAX; /* the first is kept as well */
 	assert_mm_holds();
 }
 
@@ -359,6 +360,45 @@ static void alloc_pages_fixed_zone_full_grows_unless_told_to_fail(void **state)
 	assert_mm_holds();
 }
 
+static void sixteen_zones(struct mm_config *c)
+{
+	unsigned int i;
+
+	c->nr_zones = MAX_NR_ZONES;
+	for (i = 0; i < MAX_NR_ZONES; i++) {
+		c->zone[i].pages = SECTION_PAGES;
+		c->zone[i].elastic = false;
+		snprintf(c->zone[i].name, sizeof(c->zone[i].name), "Z%u", i);
+	}
+	c->oom_fail = true;
+}
+
+static void alloc_pages_each_of_sixteen_zones_serves_its_own(void **state)
+{
+	unsigned int i;
+	void *p;
+
+	(void)state;
+	start(sixteen_zones);
+	for (i = 0; i < MAX_NR_ZONES; i++) {
+		struct page *page = alloc_pages(__GFP_ZONE(i), 3, BS_USE_LARGE);
+
+		assert_non_null(page);
+		assert_ptr_equal(page_zone(page_to_pfn(page)), &mm.zone[i]);
+		p = mm_alloc(100, 16, __GFP_ZONE(i));
+		assert_non_null(p);
+		assert_ptr_equal(page_zone(virt_to_pfn(p)), &mm.zone[i]);
+	}
+	/* The highest falls back through all below it. */
+	while (alloc_pages(GFP_KERNEL, 0, BS_USE_LARGE))
+		;
+	for (i = 0; i + 1 < MAX_NR_ZONES; i++)
+		assert_true(stat_of(i)->nr_fallback > 0);
+	assert_true(stat_of(0)->protection_pages[MAX_NR_ZONES - 1] >
+		    stat_of(0)->protection_pages[MAX_NR_ZONES - 2]);
+	assert_mm_holds();
+}
+
 static void zone_elastic_grows_and_shrinks_back(void **state)
 {
 	void *p[64];
@@ -444,7 +484,7 @@ static void kmem_cache_geometry_follows_the_kernels_rule(void **state)
 	assert_true(c->flags & CFLGS_OFF_SLAB);
 	c = mm.kmalloc_caches[kmalloc_nr(131072)];
 	assert_int_equal(c->gfporder, 5);
-	assert_int_equal(c->limit, 8);
+	assert_int_equal(c->limit, 2); /* 8 of these were a MiB a CPU */
 	c = mm.kmalloc_caches[kmalloc_nr(192)];
 	assert_false(c->flags & CFLGS_OFF_SLAB);
 	assert_int_equal(c->limit, 120);
@@ -1040,6 +1080,7 @@ int main(void)
 		TEST(alloc_pages_normal_full_falls_back_to_dma),
 		TEST(alloc_pages_dma_full_never_takes_normal),
 		TEST(alloc_pages_fixed_zone_full_grows_unless_told_to_fail),
+		TEST(alloc_pages_each_of_sixteen_zones_serves_its_own),
 		TEST(zone_elastic_grows_and_shrinks_back),
 		TEST(mm_trim_gives_free_pages_back_and_calloc_stays_zero),
 		TEST(kmalloc_each_size_fits_its_cache),

@@ -24,6 +24,7 @@
 #include "shared/demangle.h"
 #include "shared/fragindex.h"
 #include "shared/target.h"
+#include "shared/tracing.h"
 #include "shared/wire.h"
 
 /* ---- formulas ------------------------------------------------------------ */
@@ -588,6 +589,91 @@ static void wire_put_roundtrips_dots_and_newlines(void **state)
 	bs_buf_free(&out);
 }
 
+/* ---- trace modes ----------------------------------------------------------- */
+
+static void trace_parse_takes_what_is_documented(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t mode;
+		uint64_t bytes;
+	} good[] = {
+		{ "exact", BS_TRACE_EXACT, 0 },
+		{ "auto", BS_TRACE_AUTO, 0 },
+		{ "off", BS_TRACE_OFF, 0 },
+		{ "sample:524288", BS_TRACE_SAMPLE, 524288 },
+		{ "sample:512K", BS_TRACE_SAMPLE, 524288 },
+		{ "sample:2m", BS_TRACE_SAMPLE, 2 << 20 },
+		{ "sample:1", BS_TRACE_SAMPLE, 1 },
+	};
+	static const char *const bad[] = {
+		"",
+		"Exact",
+		"offf",
+		"sample",
+		"sample:",
+		"sample:0",
+		"sample:-1",
+		"sample: 8K",
+		"sample:8G",
+		"sample:8KB",
+		"sample:0x10",
+		"sample:x",
+		"sampled:1",
+		"sample8K",
+		"sample:99999999999999999999",
+		"sample:18446744073709551615M",
+	};
+	struct bs_buf err = BS_BUF_INIT;
+	uint64_t bytes;
+	uint32_t mode;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(bs_trace_is_mode(good[i].text));
+		if (!bs_trace_parse(good[i].text, &mode, &bytes, &err))
+			fail_msg("%s: %s", good[i].text, bs_buf_str(&err));
+		assert_int_equal(mode, good[i].mode);
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		bs_buf_reset(&err);
+		if (bs_trace_parse(bad[i], &mode, &bytes, &err))
+			fail_msg("'%s' was taken", bad[i]);
+		assert_non_null(strstr(bs_buf_str(&err), "sample:"));
+		assert_null(strchr(bs_buf_str(&err), '\n'));
+	}
+	assert_true(bs_trace_is_mode("sampled"));
+	assert_false(bs_trace_is_mode("mpv"));
+	assert_false(bs_trace_is_mode("4711"));
+	bs_buf_free(&err);
+}
+
+static void trace_round_sample_gives_the_nearest_step(void **state)
+{
+	static const uint64_t from_to[][2] = {
+		{ 0, 0 },
+		{ 1, 8 << 10 },
+		{ 8 << 10, 8 << 10 },
+		{ (20 << 10) - 1, 8 << 10 },
+		{ 20 << 10, 32 << 10 },
+		{ 32 << 10, 32 << 10 },
+		{ 64 << 10, 32 << 10 },
+		{ 100 << 10, 128 << 10 },
+		{ 512 << 10, 512 << 10 },
+		{ 1 << 20, 512 << 10 },
+		{ 2 << 20, 2 << 20 },
+		{ 8 << 20, 8 << 20 },
+		{ 32 << 20, 32 << 20 },
+		{ UINT64_MAX, 32 << 20 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from_to) / sizeof(from_to[0]); i++)
+		assert_int_equal(bs_trace_round_sample(from_to[i][0]),
+				 from_to[i][1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -610,6 +696,8 @@ int main(void)
 		cmocka_unit_test(wire_call_understands_replies),
 		cmocka_unit_test(wire_connect_without_daemon_fails),
 		cmocka_unit_test(wire_put_roundtrips_dots_and_newlines),
+		cmocka_unit_test(trace_parse_takes_what_is_documented),
+		cmocka_unit_test(trace_round_sample_gives_the_nearest_step),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,7 @@ static void read_random_damage_never_crashes(void **state)
 	random_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	random_state |= 1;
 	print_message("SEED=%llu\n", (unsigned long long)random_state);
+	mkseg_add_sampling(good);
 	bad.image = malloc(good->bytes);
 	assert_non_null(bad.image);
 	for (unsigned long round = 0; round < rounds; round++) {

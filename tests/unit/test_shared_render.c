@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "shared/event.h"
 #include "shared/fragindex.h"
 #include "shared/render.h"
+#include "shared/sitereport.h"
 
 /* ---- the kernel's formats ------------------------------------------------ */
 
@@ -265,10 +267,14 @@ static void zoneinfo_old_format_has_the_old_rows(void **state)
 	char err[512];
 
 	(void)state;
+	((struct bs_abi_zone *)mkseg_record(m, BS_SEC_ZONES, 0))
+		->slab_reclaimable_pages = 40;
 	s = test_read(m, err, sizeof(err));
 	assert_non_null(s);
 	bs_view_find("zoneinfo")->text(&out, s, &opt);
 	text = bs_buf_str(&out);
+	assert_non_null(strstr(text, "\n    nr_slab_reclaimable 40"
+				     "\n    nr_slab_unreclaimable 160\n"));
 	assert_non_null(strstr(text,
 			       "Node 0, zone      DMA\n"
 			       "  pages free     26\n"
@@ -496,6 +502,9 @@ static void vmstat_text_is_name_and_value(void **state)
 
 	(void)state;
 	bs_view_find("vmstat")->text(&out, s, &opt);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "\nnr_slab_reclaimable 0\n"
+			       "nr_slab_unreclaimable 3200\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\nnr_slab 3200\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\npgalloc 37035\n"));
 	assert_non_null(strstr(bs_buf_str(&out), "\nunwinds 4711\n"));
@@ -735,6 +744,120 @@ static void failures_say_how_many_were_left_out(void **state)
 	mkseg_free(m);
 }
 
+/* ---- leaks ------------------------------------------------------------------ */
+
+static void leak_with_samples_is_marked_as_an_estimate(void **state)
+{
+	struct bs_site_history history[MKSEG_NR_SITES + 1] = { 0 };
+	struct bs_sitereport r = { .leaks = true,
+				   .history = history,
+				   .nr_history = MKSEG_NR_SITES + 1 };
+	struct mkseg *m = mkseg_new();
+	struct bs_buf out = BS_BUF_INIT;
+	struct bs_snapshot *s;
+	char err[512];
+
+	(void)state;
+	mkseg_add_sampling(m);
+	for (uint64_t i = 1; i < 3; i++) {
+		history[i].windows = 20;
+		history[i].windows_per_cohort = 1;
+		history[i].verdict = BS_VERDICT_LEAK;
+	}
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	r.snapshot = s;
+	bs_sitereport_text(&out, &r);
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "live in ~3000 objects, growth +0.0 bytes/s, "
+			       "LEAK (estimate)\n"));
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "live in 100 objects, growth +0.0 bytes/s, "
+			       "LEAK\n"));
+	/* The share is that of the two leaks: 141700 of 269700 bytes. */
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "\nexact 52 % of live bytes; the rest is "
+			       "estimated from 20 samples, standard error "));
+	bs_snapshot_free(s);
+	bs_buf_free(&out);
+	mkseg_free(m);
+}
+
+/* ---- ps ------------------------------------------------------------------- */
+
+static const char *ps_of(struct mkseg *m, bool json, struct bs_buf *out)
+{
+	struct bs_target t = { .pid = 7, .comm = "player" };
+	struct bs_target_list list = { .targets = &t, .nr = 1 };
+
+	assert_int_equal(mkseg_write(m, test_dir(), t.path, sizeof(t.path)), 0);
+	bs_buf_reset(out);
+	if (json)
+		bs_render_ps_json(out, &list);
+	else
+		bs_render_ps_text(out, &list);
+	unlink(t.path);
+	return bs_buf_str(out);
+}
+
+static void ps_tells_the_mode_with_what_is_sampled(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_header *h = mkseg_header(m);
+	struct bs_buf out = BS_BUF_INIT;
+
+	(void)state;
+	assert_non_null(strstr(ps_of(m, false, &out), " - exact player\n"));
+	mkseg_add_sampling(m);
+	assert_non_null(strstr(ps_of(m, false, &out),
+			       " auto(sampling 12 callers) player\n"));
+	h->trace_sampled_callers = 1;
+	assert_non_null(strstr(ps_of(m, false, &out),
+			       " auto(sampling 1 caller) player\n"));
+	h->trace_sampled_callers = 0;
+	assert_non_null(strstr(ps_of(m, false, &out), " auto  player\n"));
+	h->trace_mode = BS_TRACE_SAMPLE;
+	assert_non_null(
+		strstr(ps_of(m, false, &out), " sample:524288 player\n"));
+	h->trace_mode = BS_TRACE_OFF;
+	assert_non_null(strstr(ps_of(m, false, &out), " off   player\n"));
+	h->trace_mode = 99;
+	assert_non_null(strstr(ps_of(m, false, &out), " ?     player\n"));
+	bs_buf_free(&out);
+	mkseg_free(m);
+}
+
+static void ps_tells_what_differs_and_what_did_not_fit(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_header *h = mkseg_header(m);
+	struct bs_buf out = BS_BUF_INIT;
+	uint64_t *vmstat = mkseg_record(m, BS_SEC_VMSTAT, 0);
+
+	(void)state;
+	assert_null(strstr(ps_of(m, false, &out), "differ"));
+	assert_null(strstr(bs_buf_str(&out), "fit"));
+	vmstat[BS_VMSTAT_TRACE_CHECKS] = 4000;
+	assert_non_null(strstr(ps_of(m, false, &out),
+			       "\n        stacks checked: 0 of 4000 differ\n"));
+	vmstat[BS_VMSTAT_TRACE_DIFFERENCES] = 3;
+	h->section[BS_SEC_NODES].dropped = 12;
+	h->section[BS_SEC_SITES].dropped = 5;
+	vmstat[BS_VMSTAT_SITES_DROPPED] = 40;
+	assert_non_null(
+		strstr(ps_of(m, false, &out),
+		       "\n        stacks checked: 3 of 4000 differ\n"
+		       "        did not fit: 12 nodes, 5 sites, the stacks of "
+		       "40 allocations\n"));
+	assert_true(test_is_json_line(ps_of(m, true, &out)));
+	assert_non_null(strstr(bs_buf_str(&out),
+			       "\"trace_checks\":4000,\"trace_differences\":3,"
+			       "\"sites_dropped\":40,\"dropped\":{"));
+	assert_non_null(strstr(bs_buf_str(&out), "\"nodes\":12,\"sites\":5,"));
+	bs_buf_free(&out);
+	mkseg_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -763,6 +886,9 @@ int main(void)
 		cmocka_unit_test(
 			failures_text_tells_what_where_why_and_what_to_try),
 		cmocka_unit_test(failures_say_how_many_were_left_out),
+		cmocka_unit_test(leak_with_samples_is_marked_as_an_estimate),
+		cmocka_unit_test(ps_tells_the_mode_with_what_is_sampled),
+		cmocka_unit_test(ps_tells_what_differs_and_what_did_not_fit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,10 +20,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/control.h"
+
 static const unsigned int record_sections[] = {
-	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,  BS_SEC_NODES,
-	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS, BS_SEC_VMSTAT,
-	BS_SEC_DEVICES, BS_SEC_OWNERS,
+	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,	  BS_SEC_NODES,
+	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS,	  BS_SEC_VMSTAT,
+	BS_SEC_DEVICES, BS_SEC_OWNERS,	BS_SEC_ESTIMATES,
 };
 #define NR_RECORD_SECTIONS                                                     \
 	(sizeof(record_sections) / sizeof(record_sections[0]))
@@ -216,6 +218,7 @@ static void read_damaged_header_is_refused(void **state)
 	REFUSED(magic = 12345, "wrong magic");
 	REFUSED(compat = BS_ABI_VERSION + 1, "needs a reader of version");
 	REFUSED(version = 0, "too old");
+	REFUSED(version = BS_ABI_COMPAT - 1, "too old");
 	REFUSED(header_bytes = 0, "damaged header");
 	REFUSED(header_bytes = sizeof(good) - 1, "damaged header");
 	REFUSED(nr_sections = 3, "damaged header");
@@ -257,6 +260,9 @@ static void read_lying_section_is_refused(void **state)
 		struct bs_abi_section *sec =
 			&mkseg_header(m)->section[record_sections[i]];
 		struct bs_abi_section good = *sec;
+		size_t least = record_sections[i] == BS_SEC_EVENTS
+				       ? BS_EVENT_BYTES(1)
+				       : good.elem_bytes;
 
 #define REFUSED(change, why)                                                   \
 	do {                                                                   \
@@ -265,11 +271,7 @@ static void read_lying_section_is_refused(void **state)
 		expect_refused(m, why);                                        \
 	} while (0)
 		REFUSED(elem_bytes = 0, "records of 0 bytes");
-		/* Version 2 had shorter sites, which are still read. */
-		REFUSED(elem_bytes -= record_sections[i] == BS_SEC_SITES
-					      ? sizeof(struct bs_abi_site) - 240
-					      : 8,
-			"records of");
+		REFUSED(elem_bytes = (uint32_t)least - 8, "records of");
 		REFUSED(elem_bytes += 4, "records of");
 		REFUSED(elem_bytes = UINT32_MAX, "records of");
 		REFUSED(elem_bytes = 1 << 16, "records of");
@@ -508,6 +510,285 @@ static void read_event_of_another_lap_is_left_out(void **state)
 	mkseg_free(m);
 }
 
+/* ---- estimates and shards ------------------------------------------------- */
+
+static void read_estimate_counts_into_live_bytes(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_snapshot *s = expect_read(m);
+	uint64_t before = bs_snapshot_live_bytes(s);
+
+	(void)state;
+	assert_int_equal(bs_snapshot_estimate(s, 2)->sampled_allocs, 0);
+	bs_snapshot_free(s);
+	mkseg_add_sampling(m);
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_estimate(s, 1)->sampled_allocs, 0);
+	assert_int_equal(bs_snapshot_estimate(s, 2)->sampled_allocs, 30);
+	assert_int_equal(bs_snapshot_live_bytes(s) - before,
+			 MKSEG_ESTIMATED_BYTES + MKSEG_SHARD_BYTES);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+static void read_estimates_fewer_than_sites_are_zeros_behind(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_section *sec =
+		&mkseg_header(m)->section[BS_SEC_ESTIMATES];
+	struct bs_snapshot *s;
+
+	(void)state;
+	mkseg_add_sampling(m);
+	for (uint64_t nr = 0; nr < 5; nr++) {
+		sec->capacity = nr;
+		s = expect_read(m);
+		for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
+			assert_int_equal(
+				bs_snapshot_estimate(s, i)->sampled_allocs,
+				i == 2 && nr > 2 ? 30 : 0);
+		bs_snapshot_free(s);
+	}
+	mkseg_free(m);
+}
+
+static void read_estimate_freed_more_than_allocated_is_clamped(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_estimate *e = mkseg_record(m, BS_SEC_ESTIMATES, 2);
+	const struct bs_abi_estimate *r;
+	struct bs_snapshot *s;
+
+	(void)state;
+	mkseg_add_sampling(m);
+	e->sampled_frees = e->frees_256 = e->bytes_freed = UINT64_MAX;
+	e->var_objects_freed = e->var_bytes_freed = UINT64_MAX;
+	s = expect_read(m);
+	r = bs_snapshot_estimate(s, 2);
+	assert_int_equal(r->sampled_frees, r->sampled_allocs);
+	assert_int_equal(r->frees_256, r->allocs_256);
+	assert_int_equal(r->bytes_freed, r->bytes_allocated);
+	assert_int_equal(r->var_objects_freed, r->var_objects_allocated);
+	assert_int_equal(r->var_bytes_freed, r->var_bytes_allocated);
+	test_render_all(s);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+/* Made of nothing but numbers that tell where they went. */
+static void read_shard_is_added_to_its_site_and_empty(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_site *to = mkseg_record(m, BS_SEC_SITES, 3);
+	struct bs_abi_site *shard =
+		mkseg_record(m, BS_SEC_SITES, MKSEG_NR_SITES);
+	struct bs_abi_estimate *e =
+		mkseg_record(m, BS_SEC_ESTIMATES, MKSEG_NR_SITES);
+	struct bs_abi_area *area = mkseg_record(m, BS_SEC_AREAS, 0);
+	struct bs_abi_owner *owner = mkseg_record(m, BS_SEC_OWNERS, 0);
+	struct bs_abi_event *event = mkseg_record(
+		m, BS_SEC_EVENTS, MKSEG_EVENTS % MKSEG_EVENT_SLOTS);
+	static const struct bs_abi_site none;
+	const struct bs_abi_site *r;
+	struct bs_snapshot *s;
+
+	(void)state;
+	mkseg_add_sampling(m);
+	area->site = event->site = owner->site = MKSEG_NR_SITES;
+	*e = (struct bs_abi_estimate){ 2, 1, 512, 256, 80, 40, 6, 3, 8, 4 };
+	to->cohort_shift = 0;
+	to->cohort_born = 0x17; /* 0, 1, 2, 4 */
+	for (uint32_t c = 0; c < 5; c++)
+		to->cohort_live[c] = c + 1;
+	shard->cohort_shift = 1;
+	shard->cohort_born = 0x9; /* 0, 3 */
+	memset(shard->cohort_live, 0, sizeof(shard->cohort_live));
+	shard->cohort_live[0] = 100;
+	shard->cohort_live[3] = 200;
+	to->lifetime[0] = 5;
+	shard->lifetime[0] = 6;
+	to->lifetime[19] = UINT32_MAX - 1;
+	shard->lifetime[19] = 2;
+	to->last_ns = 7;
+	shard->last_ns = 9;
+	to->first_ns = 5;
+	shard->first_ns = 3;
+	to->peak_live_bytes = 1000;
+	shard->peak_live_bytes = 24;
+	s = expect_read(m);
+	r = bs_snapshot_site(s, 3);
+	assert_int_equal(r->allocs, 200050);
+	assert_int_equal(r->frees, 200020);
+	assert_int_equal(r->bytes_allocated, 200050 * 1024);
+	assert_int_equal(r->bytes_freed, 200020 * 1024);
+	assert_int_equal(r->peak_live_bytes, 1024);
+	assert_int_equal(r->first_ns, 3);
+	assert_int_equal(r->last_ns, 9);
+	assert_int_equal(r->cohort_shift, 1);
+	assert_int_equal(r->cohort_born, 0xf);
+	assert_int_equal(r->cohort_live[0], 103);
+	assert_int_equal(r->cohort_live[1], 7);
+	assert_int_equal(r->cohort_live[2], 5);
+	assert_int_equal(r->cohort_live[3], 200);
+	assert_int_equal(r->lifetime[0], 11);
+	assert_int_equal(r->lifetime[19], UINT32_MAX);
+	assert_int_equal(bs_snapshot_estimate(s, 3)->sampled_allocs, 2);
+	assert_int_equal(bs_snapshot_estimate(s, 3)->var_bytes_freed, 4);
+	assert_int_equal(
+		bs_snapshot_estimate(s, MKSEG_NR_SITES)->sampled_allocs, 0);
+	assert_memory_equal(bs_snapshot_site(s, MKSEG_NR_SITES), &none,
+			    sizeof(none));
+	for (uint64_t i = 0; i < bs_snapshot_nr_areas(s); i++)
+		if (bs_snapshot_area(s, i)->addr == area->addr)
+			assert_int_equal(bs_snapshot_area(s, i)->site, 3);
+	assert_int_equal(bs_snapshot_owner(s, 0)->site, 3);
+	assert_int_equal(bs_snapshot_event(s, MKSEG_EVENT_SLOTS - 1)->site, 3);
+	test_render_all(s);
+	bs_snapshot_free(s);
+	/* The other way round: the shard is the finer one. */
+	to->cohort_shift = 2;
+	shard->cohort_shift = 0;
+	s = expect_read(m);
+	r = bs_snapshot_site(s, 3);
+	assert_int_equal(r->cohort_shift, 2);
+	assert_int_equal(r->cohort_live[0], 1 + 100 + 200);
+	assert_int_equal(r->cohort_live[1], 2);
+	assert_int_equal(r->cohort_born, 0x17);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+/* Out of range, itself, a shard: whichever comes first, it stays a site. */
+static void read_shard_of_nonsense_is_a_site(void **state)
+{
+	static const uint32_t nonsense[] = {
+		UINT32_MAX,
+		MKSEG_NR_SITES + 1,
+		MKSEG_NR_SITES, /* itself */
+		2,
+		5, /* shards */
+	};
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_site *shard =
+		mkseg_record(m, BS_SEC_SITES, MKSEG_NR_SITES);
+	struct bs_snapshot *s;
+	uint64_t live;
+
+	(void)state;
+	mkseg_add_sampling(m);
+	s = expect_read(m);
+	live = bs_snapshot_live_bytes(s);
+	bs_snapshot_free(s);
+	shard->cohort_shift = UINT32_MAX;
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+		struct bs_abi_site *two = mkseg_record(m, BS_SEC_SITES, 2);
+		struct bs_abi_site *five = mkseg_record(m, BS_SEC_SITES, 5);
+
+		shard->shard_of = nonsense[i];
+		two->shard_of = nonsense[i] == 2 ? 2 : 0;  /* itself */
+		five->shard_of = nonsense[i] == 5 ? 1 : 0; /* a good one */
+		s = expect_read(m);
+		assert_int_equal(bs_snapshot_site(s, MKSEG_NR_SITES)->allocs,
+				 50);
+		for (uint64_t k = 0; k < bs_snapshot_nr_sites(s); k++)
+			assert_int_equal(bs_snapshot_site(s, k)->shard_of, 0);
+		assert_int_equal(bs_snapshot_site(s, 1)->allocs,
+				 nonsense[i] == 5 ? MKSEG_LEAK_NR + 23
+						  : MKSEG_LEAK_NR);
+		assert_int_equal(bs_snapshot_live_bytes(s), live);
+		test_render_all(s);
+		bs_snapshot_free(s);
+	}
+	/* Any width of cohorts can be had. */
+	shard->shard_of = 3;
+	s = expect_read(m);
+	live = 0;
+	for (uint32_t c = 0; c < BS_NR_COHORTS; c++)
+		live += bs_snapshot_site(s, 3)->cohort_live[c];
+	assert_int_equal(live, 30);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+/* ---- the control page -------------------------------------------------------- */
+
+static int open_control(const struct mkseg *m, struct bs_control *c, char *err,
+			size_t errlen)
+{
+	static char path[PATH_MAX];
+	int ret;
+
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	ret = bs_control_open(c, path, err, errlen);
+	unlink(path);
+	return ret;
+}
+
+static void control_request_writes_its_page_and_nothing_else(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_control *page = mkseg_record(m, BS_SEC_CONTROL, 0);
+	unsigned char *after = malloc(m->bytes);
+	struct bs_control c;
+	char err[512];
+
+	(void)state;
+	page->trim_request = 77;
+	page->trace_request = UINT32_MAX;
+	mkseg_header(m)->trace_request_seen = UINT32_MAX;
+	assert_int_equal(open_control(m, &c, err, sizeof(err)), 0);
+	assert_true(bs_control_trace_seen(&c));
+	assert_int_equal(bs_control_request_trace(&c, BS_TRACE_SAMPLE, 0, 8192,
+						  err, sizeof(err)),
+			 0);
+	assert_false(bs_control_trace_seen(&c));
+	assert_int_equal(c.page.trace_request, 0); /* wraps */
+	*page = (struct bs_abi_control){ .trim_request = 77,
+					 .trace_mode = BS_TRACE_SAMPLE,
+					 .trace_sample_bytes = 8192 };
+	assert_int_equal(pread(c.fd, after, m->bytes, 0), m->bytes);
+	assert_memory_equal(after, m->image, m->bytes);
+	bs_control_close(&c);
+	free(after);
+	mkseg_free(m);
+}
+
+static void control_of_a_damaged_segment_is_not_written(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_section *sec = &mkseg_header(m)->section[BS_SEC_CONTROL];
+	struct bs_abi_section good = *sec;
+	char err[512], path[PATH_MAX], link[PATH_MAX + 8];
+	struct bs_control c;
+
+	(void)state;
+#define REFUSED(change, why)                                                   \
+	do {                                                                   \
+		*sec = good;                                                   \
+		change;                                                        \
+		assert_true(open_control(m, &c, err, sizeof(err)) < 0);        \
+		if (!strstr(err, why))                                         \
+			fail_msg("'%s' does not say '%s'", err, why);          \
+	} while (0)
+	REFUSED(sec->capacity = 0, "no control page");
+	REFUSED(sec->count = 0, "no control page");
+	REFUSED(sec->elem_bytes = 32, "records of 32 bytes");
+	REFUSED(sec->offset = mkseg_header(m)->file_bytes, "do not fit");
+	REFUSED(sec->offset = 0, "do not fit"); /* the header */
+	REFUSED(mkseg_header(m)->magic = 1, "wrong magic");
+#undef REFUSED
+	*sec = good;
+	mkseg_header(m)->magic = BS_ABI_MAGIC;
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	snprintf(link, sizeof(link), "%s.link", path);
+	assert_int_equal(symlink(path, link), 0);
+	assert_true(bs_control_open(&c, link, err, sizeof(err)) < 0);
+	assert_non_null(strstr(err, "symbolic link"));
+	unlink(link);
+	unlink(path);
+	mkseg_free(m);
+}
+
 /* ---- torn ---------------------------------------------------------------- */
 
 static void read_odd_sequence_is_torn(void **state)
@@ -742,6 +1023,16 @@ int main(void)
 		cmocka_unit_test(
 			read_site_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_event_of_another_lap_is_left_out),
+		cmocka_unit_test(read_estimate_counts_into_live_bytes),
+		cmocka_unit_test(
+			read_estimates_fewer_than_sites_are_zeros_behind),
+		cmocka_unit_test(
+			read_estimate_freed_more_than_allocated_is_clamped),
+		cmocka_unit_test(read_shard_is_added_to_its_site_and_empty),
+		cmocka_unit_test(read_shard_of_nonsense_is_a_site),
+		cmocka_unit_test(
+			control_request_writes_its_page_and_nothing_else),
+		cmocka_unit_test(control_of_a_damaged_segment_is_not_written),
 		cmocka_unit_test(read_odd_sequence_is_torn),
 		cmocka_unit_test(zone_check_names_the_difference),
 		cmocka_unit_test(read_while_written_adds_up_each_time),

@@ -125,12 +125,12 @@ static void depot_full_keeps_room_for_short_stacks(void **state)
 		for (i = 0; i < TRACE_MAX_FRAMES; i++)
 			pcs[i] = next++;
 	} while (depot_add(pcs, no_generation, TRACE_MAX_FRAMES) != DEPOT_NONE);
-	assert_true(depot_nr_nodes() < SEGMENT_NR_NODES);
+	assert_true(depot_nr_nodes() < bs_options.nr_nodes);
 	assert_true(segment_self()->header->section[BS_SEC_NODES].dropped > 0);
 	do {
 		pcs[0] = next++;
 	} while (depot_add(pcs, no_generation, 1) != DEPOT_NONE);
-	assert_int_equal(depot_nr_nodes(), SEGMENT_NR_NODES);
+	assert_int_equal(depot_nr_nodes(), bs_options.nr_nodes);
 }
 
 /* ---- sites ---------------------------------------------------------------------------- */
@@ -215,7 +215,7 @@ static void cohorts_first_32_windows_have_one_each(void **state)
 
 	(void)state;
 	for (w = 0; w < BS_NR_COHORTS; w += 2)
-		site_cohort_alloc(&s, w);
+		count_cohort(&s, w, 1);
 	assert_int_equal(s.cohort_shift, 0);
 	assert_int_equal(s.cohort_born, 0x55555555);
 	for (w = 0; w < BS_NR_COHORTS; w++)
@@ -230,8 +230,8 @@ static void cohorts_merge_in_pairs_when_full(void **state)
 	(void)state;
 	for (w = 0; w < BS_NR_COHORTS; w++)
 		for (c = 0; c <= w; c++)
-			site_cohort_alloc(&s, w);
-	site_cohort_alloc(&s, BS_NR_COHORTS);
+			count_cohort(&s, w, 1);
+	count_cohort(&s, BS_NR_COHORTS, 1);
 	assert_int_equal(s.cohort_shift, 1);
 	assert_int_equal(s.seq % 2, 0);
 	for (c = 0; c < BS_NR_COHORTS / 2; c++)
@@ -247,16 +247,16 @@ static void cohorts_far_window_merges_as_often_as_needed(void **state)
 	struct bs_abi_site s = { 0 };
 
 	(void)state;
-	site_cohort_alloc(&s, 0);
-	site_cohort_alloc(&s, 31);
-	site_cohort_alloc(&s, 1000);
+	count_cohort(&s, 0, 1);
+	count_cohort(&s, 31, 1);
+	count_cohort(&s, 1000, 1);
 	assert_int_equal(s.cohort_shift, 5);
 	assert_int_equal(s.cohort_live[0], 2);
 	assert_int_equal(s.cohort_live[31], 1);
 	assert_int_equal(s.cohort_born, 1U << 31 | 1);
-	site_cohort_free(&s, 31, 1);
-	site_cohort_free(&s, 0, 1);
-	site_cohort_free(&s, 1000, 1);
+	count_cohort(&s, 31, -1);
+	count_cohort(&s, 0, -1);
+	count_cohort(&s, 1000, -1);
 	assert_int_equal(s.cohort_live[0] + s.cohort_live[31], 0);
 	assert_int_equal(s.cohort_born, 1U << 31 | 1);
 }
@@ -268,9 +268,9 @@ static void cohorts_free_of_old_object_after_merge_finds_it(void **state)
 
 	(void)state;
 	for (w = 0; w < 5000; w++)
-		site_cohort_alloc(&s, w);
+		count_cohort(&s, w, 1);
 	for (w = 0; w < 5000; w += 2)
-		site_cohort_free(&s, w, 1);
+		count_cohort(&s, w, -1);
 	for (w = 0; w < BS_NR_COHORTS; w++)
 		sum += s.cohort_live[w];
 	assert_int_equal(sum, 2500);
@@ -292,7 +292,8 @@ static void window_counts_from_creation(void **state)
 	assert_int_equal(site_window(window_tick(1) - 1), 0);
 	assert_int_equal(site_window(window_tick(9) - 1), 8);
 	/* after centuries all windows are the last one */
-	assert_int_equal(site_window(UINT64_MAX >> BS_TICK_SHIFT), 1 << 30);
+	assert_int_equal(site_window(UINT64_MAX >> BS_TICK_SHIFT),
+			 (1 << 28) - 1);
 }
 
 /* Age as the record has it: index + 1 of the only count, 0: none. */
@@ -325,9 +326,10 @@ static void free_counts_the_lifetime_in_powers_of_two(void **state)
 	static const struct {
 		uint64_t ticks;
 		unsigned int bucket; /* + 1 */
-	} want[] = { { 0, 0 },	   { 1, 1 },	   { 6, 3 },
-		     { 12, 4 },	   { 96, 7 },	   { 49152, 16 },
-		     { 786432, 20 }, { 100000000, 20 } };
+	} want[] = {
+		{ 0, 0 },  { 1, 1 },	  { 6, 3 },	  { 12, 4 },
+		{ 96, 7 }, { 49152, 16 }, { 786432, 20 }, { 100000000, 20 }
+	};
 	unsigned int i;
 
 	(void)state;
@@ -511,6 +513,116 @@ static void recursion_depth_is_part_of_the_stack(void **state)
 		assert_int_not_equal(site[i], site[i - 1]);
 }
 
+/*
+ * Two ways into one function whose frame is found by its frame pointer.  The second way
+ * takes more of the stack before it, and the function less, so that the stack pointer is
+ * the same; and in what the second way took are the words that the first one left there,
+ * return address and all.  Only the frame pointer tells the two apart.
+ */
+static uintptr_t sp_in_frame;
+
+static __attribute__((noinline)) void *alloca_frame(size_t room)
+{
+	volatile char *p = __builtin_alloca(room);
+	void *q;
+
+	sp_in_frame = (uintptr_t)p;
+	q = one_place(48);
+	__asm__ volatile("" ::"r"(p) : "memory");
+	return q;
+}
+
+#define WAY(name)                                                              \
+	static __attribute__((noinline)) void *name(size_t before,             \
+						    size_t room)               \
+	{                                                                      \
+		volatile char *space = __builtin_alloca(before);               \
+		void *p = alloca_frame(room);                                  \
+                                                                               \
+		__asm__ volatile("" : "+r"(p) : "r"(space) : "memory");        \
+		return p;                                                      \
+	}
+WAY(first_way)
+WAY(second_way)
+
+#define BEFORE_FIRST  256U
+#define BEFORE_SECOND 768U
+#define ROOM_FIRST    1024U
+
+/* One call for both, whose return address is the same. */
+static __attribute__((noinline)) uint32_t go(bool second, size_t room)
+{
+	void *(*volatile way)(size_t, size_t) = second ? second_way : first_way;
+	void *p = way(second ? BEFORE_SECOND : BEFORE_FIRST,
+		      second ? room : ROOM_FIRST);
+	uint32_t site = tag_site(tag_of(p));
+
+	traced_free(p);
+	return site;
+}
+
+static void frame_pointer_tells_equal_words_apart(void **state)
+{
+	static const struct step {
+		bool forget, second;
+	} steps[] = {
+		{ true, true }, { true, false },  { false, true },
+		{ true, true }, { false, false },
+	};
+	uint32_t site[2] = { 0, 0 };
+	volatile unsigned int i;
+	uintptr_t sp;
+	size_t room;
+
+	(void)state;
+	go(false, 0);
+	sp = sp_in_frame;
+	for (room = 16; room < ROOM_FIRST; room += 16) {
+		go(true, room);
+		if (sp_in_frame == sp)
+			break;
+	}
+	assert_true(room < ROOM_FIRST);
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		uint32_t got;
+
+		if (steps[i].forget)
+			memo_forget();
+		got = go(steps[i].second, room);
+		if (site[steps[i].second])
+			assert_int_equal(got, site[steps[i].second]);
+		site[steps[i].second] = got;
+	}
+	assert_int_not_equal(site[0], site[1]);
+}
+
+static __attribute__((noinline)) uint32_t walks_of(void *(*fn)(size_t),
+						   size_t arg)
+{
+	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS];
+
+	traced_free(fn(arg));
+	return (uint32_t)(mm.vmstat[BS_VMSTAT_UNWINDS] - before);
+}
+
+static void stack_seen_before_is_not_walked(void **state)
+{
+	volatile int i;
+	uint32_t walks = 0;
+
+	(void)state;
+	for (i = 0; i < 10; i++)
+		walks += walks_of(one_place, 64);
+	assert_int_equal(walks, 1);
+	segment_modules();			      /* nothing changed */
+	assert_int_equal(walks_of(one_place, 64), 1); /* from another line */
+	unwind_set_epoch(77);
+	walks = 0;
+	for (i = 0; i < 10; i++)
+		walks += walks_of(one_place, 64);
+	assert_int_equal(walks, 1);
+}
+
 static void deep_stack_is_cut_at_the_outer_end(void **state)
 {
 	void *p = deep(200, 40);
@@ -587,6 +699,8 @@ int main(void)
 		T(map_tag_counts_and_is_undone),
 		T(verify_finds_a_wrong_counter),
 		T(recursion_depth_is_part_of_the_stack),
+		T(frame_pointer_tells_equal_words_apart),
+		T(stack_seen_before_is_not_walked),
 		T(deep_stack_is_cut_at_the_outer_end),
 		T(threads_count_exactly),
 	};

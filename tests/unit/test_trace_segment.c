@@ -260,7 +260,7 @@ static void create_on_old_kernel_pays_for_a_small_file(void **state)
 		CHILD_CHECK((uint64_t)st.st_blocks * 512 >= h->file_bytes);
 		CHILD_CHECK(h->bytes_published == h->file_bytes);
 		CHILD_CHECK(h->section[BS_SEC_SITES].capacity <
-			    SEGMENT_NR_SITES);
+			    bs_options.nr_sites);
 		p = traced_alloc(100);
 		CHILD_CHECK(h->section[BS_SEC_SITES].count > 1);
 		CHILD_CHECK(h->section[BS_SEC_NODES].count > 3);

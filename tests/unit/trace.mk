@@ -3,6 +3,7 @@
 # Unit tests of the call sites and the segment, without any exported malloc.
 
 TRACE_TESTS = \
+	tests/unit/test_sampling \
 	tests/unit/test_trace \
 	tests/unit/test_trace_segment \
 	tests/unit/test_trace_unwind
@@ -17,6 +18,9 @@ tests_unit_test_trace_segment_SOURCES = tests/unit/test_trace_segment.c \
 	$(TRACE_HARNESS)
 tests_unit_test_trace_segment_CFLAGS = $(TRACE_TEST_CFLAGS)
 tests_unit_test_trace_segment_LDADD = $(TRACE_TEST_LIBS)
+tests_unit_test_sampling_SOURCES = tests/unit/test_sampling.c $(TRACE_HARNESS)
+tests_unit_test_sampling_CFLAGS = $(TRACE_TEST_CFLAGS)
+tests_unit_test_sampling_LDADD = $(TRACE_TEST_LIBS) -lm
 # What our walk is compared with.
 tests_unit_test_trace_unwind_SOURCES = tests/unit/test_trace_unwind.c \
 	$(TRACE_HARNESS)

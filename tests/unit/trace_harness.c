@@ -35,6 +35,8 @@ int harness_start(void **state)
 	mm_default_config(&bs_options.mm);
 	bs_options.mm.tags = true;
 	bs_options.trace_mode = BS_TRACE_EXACT;
+	bs_options.nr_nodes = 1U << 18;
+	bs_options.nr_sites = 1U << 16;
 	bs_options.publish = true;
 	bs_options.leak_window_ns = 1000000000;
 	strcpy(bs_options.dir, "/dev/shm/bs-test-XXXXXX");
@@ -120,7 +122,7 @@ __attribute__((noinline)) void *traced_alloc(size_t size)
 
 	UNWIND_CALLER(&regs);
 	if (p && !mm_lookup(p, &b))
-		trace_alloc(&b, size, &regs);
+		trace_alloc(&b, size, &regs, 0);
 	return p;
 }
 

@@ -11,6 +11,7 @@
 
 #include "preload/internal.h"
 #include "preload/segment.h"
+#include "preload/trace/count.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/site.h"
 #include "preload/trace/trace.h"

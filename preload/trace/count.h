@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * count.h - what an allocation and a free add to their site, inlined into trace.c.
+ *
+ * Layer:  trace; above site.c, which has the tables and the rare ways.
+ * Locks:  SYS_RANK_SITE, the record's own, one at a time; none in a process with one
+ *         thread, where nobody else counts.
+ *
+ * Counters that two threads fight for: a thread that finds a record locked waits, and
+ * after a few such times the site gets shards, records of their own, one for a few
+ * CPUs.  Readers add them up (abi.h, shard_of).
+ */
+#ifndef BS_TRACE_COUNT_H
+#define BS_TRACE_COUNT_H
+
+#include "preload/segment.h"
+#include "preload/trace/site.h"
+
+#define COUNT_STORE(field, value)                                              \
+	__atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+
+/* The record to count in, or NULL; *site becomes 0 where it is that of "unknown". */
+static inline struct bs_abi_site *count_record(uint32_t *site)
+{
+	const uint8_t *published =
+		__atomic_load_n(&site_table.published, __ATOMIC_RELAXED);
+
+	if (likely(published &&
+		   __atomic_load_n(&published[*site], __ATOMIC_ACQUIRE)))
+		return &segment_self()->sites[*site];
+	return site_record_slow(site);
+}
+
+/* s or one of its shards, locked. */
+static inline struct bs_abi_site *count_lock(uint32_t site,
+					     struct bs_abi_site *s)
+{
+	if (sys_alone())
+		return s;
+	if (unlikely(__atomic_load_n(&site_table.sites[site].shards,
+				     __ATOMIC_ACQUIRE)) ||
+	    !sys_trylock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE))
+		return site_lock_contended(site, s);
+	return s;
+}
+
+static inline void count_unlock(struct bs_abi_site *s)
+{
+	if (!sys_alone())
+		sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+}
+
+static inline void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
+{
+	uint32_t c;
+
+	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
+		site_merge_cohorts(s);
+	c = window >> s->cohort_shift;
+	COUNT_STORE(s->cohort_live[c], s->cohort_live[c] + (uint32_t)nr);
+	if (unlikely(nr > 0 && !(s->cohort_born >> c & 1)))
+		COUNT_STORE(s->cohort_born, s->cohort_born | 1U << c);
+}
+
+/* One object of that many bytes began.  kind: BS_SITE_*. */
+static inline void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
+				    uint32_t kind)
+{
+	uint64_t now_ns = segment_self()->created_ns + (now << BS_TICK_SHIFT);
+	struct bs_abi_site *s;
+	int64_t live;
+
+	if (unlikely(!(site_table.sites[site].kinds & kind)))
+		site_mark(site, kind);
+	s = count_record(&site);
+	if (unlikely(!s))
+		return;
+	if (unlikely(!site)) {
+		site_count_unknown(s, -(int64_t)bytes, -1);
+		COUNT_STORE(s->last_ns, now_ns);
+		return;
+	}
+	s = count_lock(site, s);
+	COUNT_STORE(s->allocs, s->allocs + 1);
+	COUNT_STORE(s->bytes_allocated, s->bytes_allocated + bytes);
+	live = (int64_t)(s->bytes_allocated - s->bytes_freed);
+	if (live > (int64_t)s->peak_live_bytes)
+		COUNT_STORE(s->peak_live_bytes, (uint64_t)live);
+	if (s->last_ns != now_ns)
+		COUNT_STORE(s->last_ns, now_ns);
+	count_cohort(s, site_window(now), 1);
+	count_unlock(s);
+}
+
+/*
+ * nr objects and so many bytes ended; negative: came into being by a split.
+ * birth: the tick when they began, or as many lower bits of it as a tag keeps.
+ */
+static inline void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
+				   int64_t bytes, int nr)
+{
+	struct bs_abi_site *s = count_record(&site);
+	uint64_t born;
+
+	if (unlikely(!s))
+		return;
+	if (unlikely(!site)) {
+		site_count_unknown(s, bytes, nr);
+		return;
+	}
+	born = site_birth_tick(now, birth);
+	s = count_lock(site, s);
+	if (unlikely(nr != 1 || bytes < 0)) {
+		site_count_split(s, now, born, bytes, nr);
+	} else {
+		COUNT_STORE(s->frees, s->frees + 1);
+		COUNT_STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
+		count_cohort(s, site_window(born), -1);
+		if (now != born)
+			site_count_lifetime(s, now - born, 1);
+	}
+	count_unlock(s);
+}
+
+#endif

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sampling.c - which allocations are recorded; see sampling.h.
+ *
+ * Layer:  trace.
+ * Locks:  none.  The tables are single words; a race costs a count of the profile.
+ *
+ * Distances between samples are exponential, which have no memory: it does not matter
+ * where a thread, or another interval, begins.
+ */
+#include "preload/trace/sampling.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "preload/segment.h"
+#include "preload/sys/arch.h"
+#include "preload/sys/sys.h"
+
+#define DEFAULT_RATE 4 /* 512 KiB, as other heap profilers have */
+
+struct sampling sampling = { .mode = BS_TRACE_EXACT, .rate = DEFAULT_RATE };
+
+#define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+#define ADD(x, v)   __atomic_fetch_add(&(x), (v), __ATOMIC_RELAXED)
+
+/* ---- chance -------------------------------------------------------------------------- */
+
+/* exp(x) - 1 for -0.5 <= x <= 0 by its series; 1e-17 of the result. */
+static double small_expm1(double x)
+{
+	double term = x, sum = x;
+	int n;
+
+	for (n = 2; n < 16; n++) {
+		term *= x / n;
+		sum += term;
+	}
+	return sum;
+}
+
+double sampling_probability(size_t bytes, uint32_t rate)
+{
+	double x = -(double)bytes / (double)(1UL << sampling_shift(rate));
+	int halvings = 0;
+	double e;
+
+	if (x < -40)
+		return 1;
+	for (; x < -0.5; halvings++)
+		x /= 2;
+	e = small_expm1(x);
+	while (halvings--)
+		e = e * (e + 2); /* expm1(2x) */
+	return -e;
+}
+
+/* -log(u) for 0 < u <= 1: from the exponent, and by the series of atanh. */
+static double minus_log(double u)
+{
+	union {
+		double d;
+		uint64_t word;
+	} v = { .d = u };
+	int exponent = (int)(v.word >> 52) - 1023, n;
+	double z, power, sum;
+
+	v.word = (v.word & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1023) << 52;
+	z = (v.d - 1) / (v.d + 1); /* below 1/3 */
+	power = z;
+	sum = z;
+	for (n = 3; n < 34; n += 2) {
+		power *= z * z;
+		sum += power / n;
+	}
+	return -(exponent * 0.69314718055994530942 + 2 * sum);
+}
+
+/* A Weyl sequence, its bits mixed; by thread, begun anywhere. */
+static uint32_t next_random(void)
+{
+	uint32_t x = bs_tls.random;
+
+	if (unlikely(!x))
+		x = (uint32_t)((arch_cycles() ^ (uintptr_t)&bs_tls) *
+				       0x9e3779b97f4a7c15ULL >>
+			       32);
+	x += 0x9e3779b9U;
+	bs_tls.random = x ? x : 1;
+	x = (x ^ x >> 16) * 0x21f0aaadU;
+	x = (x ^ x >> 15) * 0x735a2d97U;
+	return x ^ x >> 15;
+}
+
+/* Distances are in 2^-DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
+#define DISTANCE_BITS 26
+#define MAX_DISTANCE                                                           \
+	22 /* an object of so many means is a sample; exp(-22) are not */
+
+static int32_t next_distance(void)
+{
+	double u = ((double)next_random() + 0.5) * 0x1p-32;
+
+	return (int32_t)(minus_log(u) * (1 << DISTANCE_BITS)) + 1;
+}
+
+/*
+ * A sample at distance d of the mean is reached by n bytes of any interval: d is used
+ * up in steps of n / interval, so callers may have different ones.
+ */
+bool sampling_toss(size_t bytes, uint32_t rate)
+{
+	unsigned int shift = sampling_shift(rate);
+
+	if (unlikely(!bs_tls.random))
+		bs_tls.sample_left = next_distance();
+	if (unlikely(bytes >> shift >= MAX_DISTANCE))
+		return true;
+	bs_tls.sample_left -= (int32_t)(bytes << (DISTANCE_BITS - shift));
+	if (likely(bs_tls.sample_left > 0))
+		return false;
+	bs_tls.sample_left = next_distance();
+	return true;
+}
+
+uint32_t sampling_rate_of(uint64_t bytes)
+{
+	uint32_t rate = 1;
+
+	/* to the nearest power of four: halfway is a factor of two */
+	while (rate < SAMPLING_NR_RATES - 1 &&
+	       bytes > UINT64_C(2) << sampling_shift(rate))
+		rate++;
+	return rate;
+}
+
+/* ---- callers that trace=auto samples ---------------------------------------------------- */
+
+#define CALLER_BITS 10
+#define NR_CALLERS  (1U << CALLER_BITS)
+#define PC_BITS	    48
+
+/*
+ * Of a caller of malloc, by hash; one that takes another's place is exact again.
+ * word: pc, and above it the rate, 0: exact.  allocs: in this window.
+ */
+static struct caller {
+	uint64_t word;
+	uint64_t allocs;
+} callers[NR_CALLERS];
+
+static struct caller *caller_slot(uintptr_t pc)
+{
+	return &callers[pc * 0x9e3779b97f4a7c15ULL >> (64 - CALLER_BITS)];
+}
+
+static uintptr_t word_pc(uint64_t word)
+{
+	return word & ((UINT64_C(1) << PC_BITS) - 1);
+}
+
+static uint32_t word_rate(uint64_t word)
+{
+	return (uint32_t)(word >> PC_BITS);
+}
+
+uint32_t sampling_caller_rate(uintptr_t pc)
+{
+	uint64_t word = LOAD(caller_slot(pc)->word);
+
+	return word_pc(word) == pc ? word_rate(word) : 0;
+}
+
+void sampling_note_caller(uintptr_t pc, uint32_t allocs)
+{
+	struct caller *c = caller_slot(pc);
+	uint64_t word = LOAD(c->word);
+
+	if (word_pc(word) == pc) {
+		ADD(c->allocs, allocs);
+	} else if (LOAD(c->allocs) < allocs * 2UL) {
+		STORE(c->word, pc & ((UINT64_C(1) << PC_BITS) - 1));
+		STORE(c->allocs, allocs);
+	} else {
+		ADD(c->allocs, -(uint64_t)allocs); /* the busier one stays */
+	}
+}
+
+/* The busiest caller that is (is not) sampled; NULL: none left.  least: the other end. */
+static struct caller *find_caller(bool sampled, bool least)
+{
+	struct caller *best = NULL;
+	uint32_t i;
+
+	for (i = 0; i < NR_CALLERS; i++) {
+		struct caller *c = &callers[i];
+		uint64_t word = LOAD(c->word);
+
+		if (!word || (word_rate(word) != 0) != sampled)
+			continue;
+		if (!sampled && !LOAD(c->allocs))
+			continue;
+		if (!best || (LOAD(c->allocs) > LOAD(best->allocs)) != least)
+			best = c;
+	}
+	return best;
+}
+
+static void set_rate(struct caller *c, uint32_t rate)
+{
+	STORE(c->word, word_pc(LOAD(c->word)) | (uint64_t)rate << PC_BITS);
+}
+
+static uint32_t nr_sampled(void)
+{
+	uint32_t i, nr = 0;
+
+	for (i = 0; i < NR_CALLERS; i++)
+		nr += word_rate(LOAD(callers[i].word)) != 0;
+	return nr;
+}
+
+/* ---- what it costs ------------------------------------------------------------------------ */
+
+/* An allocation in so many is looked at: who called, and how long it took. */
+#define LOOK_EVERY 64
+
+/* A window, in ticks of 8.4 ms: 100 ms. */
+#define WINDOW_TICKS 12U
+
+/* A free costs half of what an allocation costs. */
+#define FREE_FACTOR 1.5
+
+static struct window {
+	uint64_t begin_tick;
+	uint64_t allocs;
+	uint64_t looked; /* allocations measured */
+	uint64_t recorded_cycles,
+		recorded; /* those of them that were recorded */
+	uint64_t cpu_ns, cycles_then, ns_then; /* at its begin */
+} window;
+
+static uint64_t share_of(uint64_t ns, uint64_t permille)
+{
+	return ns / 1000 * permille;
+}
+
+static void sample_more(uint64_t cost_ns, uint64_t target_ns,
+			double recorded_ns)
+{
+	struct caller *c;
+
+	while (cost_ns > target_ns && (c = find_caller(false, false))) {
+		uint64_t ns = (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
+
+		set_rate(c, sampling.rate);
+		cost_ns -= MIN(ns, cost_ns);
+	}
+}
+
+static void sample_less(uint64_t cost_ns, uint64_t target_ns,
+			double recorded_ns)
+{
+	struct caller *c;
+
+	while ((c = find_caller(true, true))) {
+		cost_ns += (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
+		if (cost_ns > target_ns)
+			return;
+		set_rate(c, 0);
+	}
+}
+
+uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
+			     double recorded_ns)
+{
+	struct bs_abi_header *h = segment_self()->header;
+	uint64_t target_ns = share_of(cpu_ns, sampling.budget) / 10 * 7;
+	uint32_t cost =
+		cpu_ns ? (uint32_t)MIN(cost_ns * 1000 / cpu_ns, UINT64_C(1000))
+		       : 0;
+	uint32_t i;
+
+	if (cost > sampling.budget)
+		sample_more(cost_ns, target_ns, recorded_ns);
+	else if (cost < sampling.budget / 2)
+		sample_less(cost_ns, target_ns, recorded_ns);
+	for (i = 0; i < NR_CALLERS; i++)
+		STORE(callers[i].allocs, 0);
+	if (h) {
+		STORE(h->trace_cost, cost);
+		STORE(h->trace_sampled_callers, nr_sampled());
+	}
+	return cost;
+}
+
+static uint64_t cpu_now_ns(void)
+{
+	struct timespec ts = { 0 };
+
+	/* a system call; one that a sandbox may not allow */
+	if (!bs_sandboxed)
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+static __attribute__((noinline)) void end_window(uint64_t now_tick)
+{
+	struct window was = window;
+	uint64_t cycles = arch_cycles(), ns = sys_now_ns();
+	uint64_t cpu_ns = cpu_now_ns(), spent_ns;
+	double ns_per_cycle, mean_ns, recorded_ns;
+
+	window = (struct window){ .begin_tick = now_tick,
+				  .cpu_ns = cpu_ns,
+				  .cycles_then = cycles,
+				  .ns_then = ns };
+	if (!was.ns_then || !was.looked || cycles <= was.cycles_then)
+		return;
+	/* a process that sleeps most of the time has a CPU to itself */
+	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
+	ns_per_cycle =
+		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
+	/* what is passed over costs little, and sampling more would not mend it */
+	mean_ns = (double)was.recorded_cycles / (double)was.looked *
+		  ns_per_cycle * FREE_FACTOR;
+	recorded_ns = was.recorded ? (double)was.recorded_cycles /
+					     (double)was.recorded *
+					     ns_per_cycle * FREE_FACTOR
+				   : 0;
+	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
+			    recorded_ns);
+}
+
+/* One allocation in LOOK_EVERY of this thread. */
+static __attribute__((noinline)) void look(uintptr_t pc)
+{
+	uint64_t now = sys_now_coarse_ns() >> BS_TICK_SHIFT;
+	uint64_t begin = LOAD(window.begin_tick);
+
+	bs_tls.look_left = LOOK_EVERY;
+	bs_tls.measure = 1;
+	sampling_note_caller(pc, LOOK_EVERY);
+	ADD(window.allocs, LOOK_EVERY);
+	if (now - begin >= WINDOW_TICKS &&
+	    __atomic_compare_exchange_n(&window.begin_tick, &begin, now, false,
+					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		end_window(now);
+	sampling_poll();
+}
+
+uint64_t sampling_cost_begin_slow(void)
+{
+	bs_tls.measure = 0;
+	return arch_cycles();
+}
+
+/* What took longer was interrupted. */
+#define MAX_CYCLES 1000000U
+
+void sampling_cost_end_slow(uint64_t begin, bool recorded)
+{
+	uint64_t cycles = arch_cycles() - begin;
+
+	if (cycles > MAX_CYCLES)
+		return;
+	ADD(window.looked, 1);
+	if (recorded) {
+		ADD(window.recorded_cycles, cycles);
+		ADD(window.recorded, 1);
+	}
+}
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+static uint32_t toss(size_t bytes, uint32_t rate)
+{
+	return sampling_toss(bytes ? bytes : 1, rate) ? rate : SAMPLING_SKIP;
+}
+
+uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes)
+{
+	uint32_t rate;
+
+	switch (LOAD(sampling.mode)) {
+	case BS_TRACE_AUTO:
+		if (unlikely(bs_tls.look_left-- == 0))
+			look(pc);
+		rate = sampling_caller_rate(pc);
+		return likely(!rate) ? 0 : toss(bytes, rate);
+	case BS_TRACE_SAMPLE:
+		return toss(bytes, sampling.rate);
+	default:
+		return SAMPLING_SKIP;
+	}
+}
+
+/* ---- modes ---------------------------------------------------------------------------------------- */
+
+static void publish_mode(void)
+{
+	struct bs_abi_header *h = segment_self()->header;
+
+	if (!h)
+		return;
+	STORE(h->trace_mode, sampling.mode);
+	STORE(h->trace_sample_bytes, UINT64_C(1)
+					     << sampling_shift(sampling.rate));
+	STORE(h->trace_budget, sampling.budget);
+}
+
+static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
+{
+	uint32_t i;
+
+	if (sample_bytes)
+		STORE(sampling.rate, sampling_rate_of(sample_bytes));
+	if (budget)
+		STORE(sampling.budget, MIN(budget, 1000U));
+	for (i = 0; i < NR_CALLERS; i++)
+		STORE(callers[i].word, 0);
+	if (mode != BS_TRACE_EXACT)
+		STORE(sampling.sparse, 1);
+	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);
+	publish_mode();
+}
+
+void sampling_init(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
+{
+	set_mode(mode, sample_bytes, budget);
+}
+
+void sampling_new_segment(void)
+{
+	STORE(sampling.seen, 0);
+	STORE(sampling.seen_trim, 0);
+	publish_mode();
+}
+
+/* Without tags there is nothing to switch. */
+void sampling_poll(void)
+{
+	const struct bs_abi_control *control = segment_self()->control;
+	struct bs_abi_header *h = segment_self()->header;
+	uint32_t request, trim;
+
+	if (!control || !h)
+		return;
+	request = __atomic_load_n(&control->trace_request, __ATOMIC_ACQUIRE);
+	trim = LOAD(control->trim_request);
+	if (unlikely(request != LOAD(sampling.seen))) {
+		STORE(sampling.seen, request);
+		if (bs_tracing && control->trace_mode <= BS_TRACE_SAMPLE)
+			set_mode(control->trace_mode,
+				 control->trace_sample_bytes,
+				 control->trace_budget);
+		__atomic_store_n(&h->trace_request_seen, request,
+				 __ATOMIC_RELEASE);
+	}
+	if (unlikely(trim != LOAD(sampling.seen_trim))) {
+		STORE(sampling.seen_trim, trim);
+		mm_trim();
+	}
+}

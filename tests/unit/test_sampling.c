@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_sampling.c - is what sampling estimates right, and as precise as it says?
+ *
+ * Seeds are printed; BS_TEST_SEED repeats a run.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "preload/trace/sampling.h"
+#include "tests/unit/trace_harness.h"
+
+#define RATE_8K	  1U
+#define RATE_512K 4U
+
+/*
+ * One in some hundred seeds lies outside by chance, so a run without one given uses
+ * this.
+ */
+#define DEFAULT_SEED 20261127U
+
+static void probability_is_one_minus_exp(void **state)
+{
+	static const size_t sizes[] = { 1,    16,    100,    4096,   8192,
+					8193, 40000, 262144, 524288, 1 << 30 };
+	uint32_t rate;
+	size_t i;
+
+	(void)state;
+	for (rate = 1; rate < SAMPLING_NR_RATES; rate++)
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			double want = -expm1(
+				-(double)sizes[i] /
+				(double)(UINT64_C(8192) << 2 * (rate - 1)));
+			double got = sampling_probability(sizes[i], rate);
+
+			if (fabs(got - want) > 1e-12 * want)
+				fail_msg("%zu bytes at rate %u: %.17g, not "
+					 "%.17g",
+					 sizes[i], rate, got, want);
+		}
+}
+
+static void rate_is_the_nearest(void **state)
+{
+	(void)state;
+	assert_int_equal(sampling_rate_of(1), 1);
+	assert_int_equal(sampling_rate_of(8192), 1);
+	assert_int_equal(sampling_rate_of(16384), 1);
+	assert_int_equal(sampling_rate_of(16385), 2);
+	assert_int_equal(sampling_rate_of(524288), RATE_512K);
+	assert_int_equal(sampling_rate_of(UINT64_C(32) << 20), 7);
+	assert_int_equal(sampling_rate_of(UINT64_MAX), 7);
+}
+
+static uint32_t seed_of_run(void)
+{
+	const char *given = getenv("BS_TEST_SEED");
+	uint32_t seed =
+		given ? (uint32_t)strtoul(given, NULL, 0) : DEFAULT_SEED;
+
+	print_message("BS_TEST_SEED=%u\n", seed);
+	return seed;
+}
+
+static uint64_t next(uint64_t *x)
+{
+	*x = *x * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *x >> 33;
+}
+
+/*
+ * One run: objects of many sizes, of which some die.  The estimate of what lives, and
+ * its standard error, by the sums that a site keeps.
+ */
+struct run {
+	double live_bytes, live_objects;
+};
+
+static void one_run(uint64_t *x, uint32_t site, struct run *truth)
+{
+	uint32_t i;
+
+	truth->live_bytes = truth->live_objects = 0;
+	for (i = 0; i < 8000; i++) {
+		uint64_t bytes = 64 + next(x) % (next(x) % 8 ? 500 : 20000);
+		bool dies = next(x) % 3 == 0;
+
+		if (!dies) {
+			truth->live_bytes += (double)bytes;
+			truth->live_objects += 1;
+		}
+		if (!sampling_toss(bytes, RATE_8K))
+			continue;
+		site_count_sample(site, RATE_8K, bytes, 0, 0, true,
+				  BS_SITE_OBJECT);
+		if (dies)
+			site_count_sample(site, RATE_8K, bytes, 0, 0, false,
+					  BS_SITE_OBJECT);
+	}
+}
+
+/* The true value lies within 1.96 standard errors in 93 to 97 % of 1,000 runs. */
+static void estimate_is_inside_its_interval(void **state)
+{
+	uint64_t x = seed_of_run();
+	int bytes_inside = 0, objects_inside = 0, i;
+	double bias = 0, sum = 0;
+
+	(void)state;
+	bs_tls.random = (uint32_t)x | 1;
+	for (i = 0; i < 1000; i++) {
+		const uintptr_t pc = 0x10000 + (uintptr_t)i * 16;
+		const uint32_t generation = 0;
+		uint32_t site = site_of_node(depot_add(&pc, &generation, 1));
+		struct bs_abi_estimate *e = &segment_self()->estimates[site];
+		double bytes, objects, bytes_error, objects_error;
+		struct run truth;
+
+		one_run(&x, site, &truth);
+		bytes = (double)(e->bytes_allocated - e->bytes_freed);
+		objects = (double)(e->allocs_256 - e->frees_256) / 256;
+		bytes_error = 1024 * sqrt((double)(e->var_bytes_allocated -
+						   e->var_bytes_freed));
+		objects_error = sqrt((double)(e->var_objects_allocated -
+					      e->var_objects_freed));
+		bytes_inside +=
+			fabs(bytes - truth.live_bytes) <= 1.96 * bytes_error;
+		objects_inside += fabs(objects - truth.live_objects) <=
+				  1.96 * objects_error;
+		bias += bytes - truth.live_bytes;
+		sum += truth.live_bytes;
+	}
+	print_message("inside: bytes %d, objects %d of 1000; bias %.4f\n",
+		      bytes_inside, objects_inside, bias / sum);
+	assert_in_range(bytes_inside, 930, 970);
+	assert_in_range(objects_inside, 930, 970);
+	/* the mean of 1,000 runs is five times as close as one in 200 */
+	assert_true(fabs(bias / sum) < 0.01);
+}
+
+/* What one window costs decides who is sampled. */
+static void auto_samples_the_busiest_caller_first(void **state)
+{
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 0, 50);
+	sampling_note_caller(0x1000, 100000);
+	sampling_note_caller(0x2000, 1000);
+	sampling_note_caller(0x3000, 10);
+	/* 101,010 allocations of 100 ns in 100 ms: 10 %, twice the budget */
+	assert_int_equal(sampling_end_window(10101000, 100000000, 100), 101);
+	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
+	assert_int_equal(sampling_caller_rate(0x2000), 0);
+	assert_int_equal(sampling_caller_rate(0x3000), 0);
+}
+
+static void auto_goes_back_when_it_can(void **state)
+{
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 0, 50);
+	sampling_note_caller(0x1000, 100000);
+	sampling_end_window(10000000, 100000000, 100);
+	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
+	/* still as busy: to record it all would cost as much again */
+	sampling_note_caller(0x1000, 100000);
+	sampling_end_window(100000, 100000000, 100);
+	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
+	/* quiet: exact again */
+	sampling_note_caller(0x1000, 1000);
+	sampling_end_window(1000, 100000000, 100);
+	assert_int_equal(sampling_caller_rate(0x1000), 0);
+}
+
+static void request_in_control_page_switches_the_mode(void **state)
+{
+	struct bs_abi_control *control = segment_self()->control;
+	const struct bs_abi_header *h = segment_self()->header;
+
+	(void)state;
+	bs_tracing = true;
+	assert_int_equal(h->trace_mode, BS_TRACE_EXACT);
+	control->trace_mode = BS_TRACE_SAMPLE;
+	control->trace_sample_bytes = 131072;
+	control->trace_request = 1;
+	sampling_poll();
+	assert_int_equal(h->trace_mode, BS_TRACE_SAMPLE);
+	assert_int_equal(h->trace_sample_bytes, 131072);
+	assert_int_equal(h->trace_request_seen, 1);
+	control->trace_mode = 77;
+	control->trace_request = 2;
+	sampling_poll();
+	assert_int_equal(h->trace_mode, BS_TRACE_SAMPLE);
+	assert_int_equal(h->trace_request_seen, 2);
+}
+
+int main(void)
+{
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, harness_start, harness_stop)
+	const struct CMUnitTest tests[] = {
+		T(probability_is_one_minus_exp),
+		T(rate_is_the_nearest),
+		T(estimate_is_inside_its_interval),
+		T(auto_samples_the_busiest_caller_first),
+		T(auto_goes_back_when_it_can),
+		T(request_in_control_page_switches_the_mode),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
