@@ -146,44 +146,59 @@ FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
 	return hash;
 }
 
-/* Every word of the part is what it was. */
-FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp)
+FRAME_INLINE void prefetch_part(const struct memo_part *part)
 {
-	unsigned int i, nr = LOAD(part->nr_words);
+	__builtin_prefetch(part);
+	__builtin_prefetch(part->val);
+}
 
-	if (unlikely(sp + LOAD(part->span_words) * sizeof(uintptr_t) >
-		     frame_stack.here.hi))
-		return false;
-	for (i = 0; i < nr; i++)
-		if (stack_word(sp, LOAD(part->off[i])) != LOAD(part->val[i]))
-			return false;
-	return true;
+/*
+ * Every word of the part is what it was.  One branch for all: each of seven would be
+ * guessed wrong now and then.
+ */
+FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp,
+			      const uint64_t *offs)
+{
+	uintptr_t differ = 0;
+	unsigned int i;
+
+#pragma GCC unroll 7
+	for (i = 0; i < MEMO_WORDS; i++)
+		differ |= stack_word(sp, offs[i / 4] >> i % 4 * 16 & 0xffff) ^
+			  LOAD(part->val[i]);
+	return !differ;
 }
 
 /*
  * From a part whose pc and SP fit, version seq: is the stack the one it stands for,
  * up to the outermost frame or as many frames as are kept?  frames: found so far.
+ * Where to read is checked to be of this version before anything is read there, what
+ * to find there afterwards.
  */
-FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
+static __attribute__((noinline)) bool chain_matches(const struct memo_part *part, uint32_t seq,
 				uintptr_t sp, uintptr_t fp, unsigned int frames,
 				unsigned int max)
 {
 	for (;;) {
-		uint32_t outer, outer_seq;
-		uintptr_t next_sp, next_fp = fp;
-		uint16_t fp_off;
+		uint32_t outer = LOAD(part->outer);
+		uint32_t outer_seq = LOAD(part->outer_seq);
+		uint32_t next_bytes = LOAD(part->next_bytes);
+		uint64_t offs[2] = { LOAD(part->offs[0]), LOAD(part->offs[1]) };
+		uint16_t fp_off = LOAD(part->fp_off);
+		uintptr_t span = sp + LOAD(part->span_words) * sizeof(sp);
+		bool reads = LOAD(part->nr_words) != 0;
 
+		if (outer < NR_PARTS)
+			prefetch_part(&parts[outer]);
 		if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp)
 			return false;
-		if (!words_match(part, sp))
-			return false;
-		outer = LOAD(part->outer);
-		outer_seq = LOAD(part->outer_seq);
-		next_sp = sp + LOAD(part->next_bytes);
-		fp_off = LOAD(part->fp_off);
-		if (fp_off != MEMO_FP_SAME)
-			next_fp = stack_word(sp, fp_off);
 		frames += LOAD(part->nr_frames);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (unlikely(LOAD(part->seq) != seq) ||
+		    unlikely(span > frame_stack.here.hi))
+			return false;
+		if (likely(reads) && !words_match(part, sp, offs))
+			return false;
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (unlikely(LOAD(part->seq) != seq))
 			return false;
@@ -191,10 +206,11 @@ FRAME_INLINE bool chain_matches(const struct memo_part *part, uint32_t seq,
 			return true;
 		if (outer == MEMO_OPEN)
 			return false;
+		if (fp_off != MEMO_FP_SAME)
+			fp = stack_word(sp, fp_off);
 		part = &parts[outer];
 		seq = outer_seq;
-		sp = next_sp;
-		fp = next_fp;
+		sp += next_bytes;
 		if (unlikely(__atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) !=
 			     seq))
 			return false;
@@ -301,7 +317,6 @@ static void fill_part(struct memo_part *part, const struct unwind_regs *from,
 	part->fp = from->fp;
 	part->next_bytes = (uint32_t)(to->sp - from->sp);
 	part->nr_words = (uint8_t)reads->nr;
-	part->ra_mask = (uint8_t)reads->ra_mask;
 	part->nr_frames = (uint8_t)__builtin_popcount(reads->ra_mask);
 	part->flags = reads->uses_fp ? MEMO_USES_FP : 0;
 	part->fp_off = MEMO_FP_SAME;
@@ -318,6 +333,10 @@ static void fill_part(struct memo_part *part, const struct unwind_regs *from,
 	if (fits && reads->fp_from != FRAME_FP_START) {
 		fits = word_off(from->sp, reads->fp_addr, &part->fp_off);
 		last = MAX(last, part->fp_off);
+	}
+	for (i = reads->nr; reads->nr && i < MEMO_WORDS; i++) {
+		part->off[i] = part->off[0];
+		part->val[i] = part->val[0];
 	}
 	part->span_words = last + 1U;
 	if (!fits)
@@ -455,8 +474,7 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 	STORE(to->nr_frames, from->nr_frames);
 	STORE(to->nr_self, from->nr_self);
 	STORE(to->flags, from->flags);
-	STORE(to->ra_mask, from->ra_mask);
-	for (i = 0; i < from->nr_words; i++) {
+	for (i = 0; i < MEMO_WORDS; i++) {
 		STORE(to->off[i], from->off[i]);
 		STORE(to->val[i], from->val[i]);
 	}

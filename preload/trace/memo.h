@@ -67,7 +67,8 @@ void memo_destroy(void);
  * the same ones.  Two cache lines.
  *
  *	key:	pc, sp, and fp where flags say so
- *	proof:	word i at sp + 8 * off[i] is val[i]
+ *	proof:	word i at sp + 8 * off[i] is val[i]; those behind nr_words repeat the
+ *		first, so that seven are always compared
  *	then:	the next part begins at sp + next_bytes; its pc is the last return
  *		address here; its FP is ours, or the word at sp + 8 * fp_off
  *
@@ -83,16 +84,17 @@ struct memo_part {
 	uint32_t outer; /* index, or MEMO_END, MEMO_OPEN */
 	uint32_t outer_seq;
 	uint32_t next_bytes;
-	uint16_t fp_off;     /* MEMO_FP_SAME: the FP of the start */
-	uint16_t span_words; /* from sp to behind the last word read */
+	uint32_t node; /* in the depot: of the stack that begins here */
 	uint8_t nr_words;
 	uint8_t nr_frames; /* return addresses among the words */
 	uint8_t nr_self; /* leading frames that are the library's, pc included */
 	uint8_t flags;
-	uint8_t ra_mask; /* bit i: val[i] is a return address */
-	uint8_t reserved;
-	uint16_t off[MEMO_WORDS];
-	uint32_t node; /* in the depot: of the stack that begins here */
+	uint16_t fp_off;     /* MEMO_FP_SAME: the FP of the start */
+	uint16_t span_words; /* from sp to behind the last word read */
+	union {
+		uint16_t off[MEMO_WORDS];
+		uint64_t offs[2]; /* all in two loads */
+	};
 	uintptr_t val[MEMO_WORDS];
 };
 _Static_assert(sizeof(struct memo_part) == 128, "two cache lines");
