@@ -54,11 +54,17 @@ BS_INLINE void *bs_alloc_block(size_t size, size_t align, gfp_t gfp)
 	return likely(p) ? p : bs_alloc_again(size, align, gfp);
 }
 
+/* Nothing but a size, and zeros perhaps. */
+BS_INLINE bool bs_is_plain(size_t align, gfp_t gfp)
+{
+	return align <= KMALLOC_MINALIGN && !(gfp & ~__GFP_ZERO);
+}
+
 /* NULL with errno = ENOMEM.  align: power of two; 1 gives the usual 16. */
 BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
-	void *p = align <= KMALLOC_MINALIGN && !(gfp & ~__GFP_ZERO)
-			  ? mm_alloc_fast(size)
+	void *p = bs_is_plain(align, gfp)
+			  ? mm_alloc_fast(size, mm_wipe_page.wipe.fast_bytes)
 			  : NULL;
 
 	if (likely(p))

@@ -105,12 +105,18 @@ __attribute__((noinline)) void *bs_alloc_and_trace(size_t size, size_t align,
 void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
 			    const struct unwind_regs *regs)
 {
+	bool skip = sampling_skips(regs->pc, size);
 	void *p;
 
+	if (skip && bs_is_plain(align, gfp)) {
+		p = mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes);
+		if (likely(p))
+			return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
+	}
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = bs_alloc_block(size, align, gfp);
-	if (likely(p))
+	if (likely(p) && !skip)
 		attribute(p, size, regs);
 	bs_leave();
 	if (unlikely(!p))
@@ -293,10 +299,9 @@ static void *resize(void *p, struct mm_block *b, size_t size,
 		old.tag = &tag;
 		trace_free(&old);
 	}
+	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 	rate = sampling_choose(regs->pc, size);
-	if (rate == SAMPLING_SKIP) {
-		__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
-	} else {
+	if (rate != SAMPLING_SKIP) {
 		trace_alloc(b, size, regs, rate);
 		mm_tagged(b);
 	}

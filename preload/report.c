@@ -44,7 +44,7 @@ static bool in_slab(const char *p, struct page *page, struct victim *v)
 	v->bytes = cache_has_debug(cache) ? cache->object_size
 					  : cache->buffer_size;
 	v->kind = cache->name;
-	v->tag = slab->tags ? slab->tags[nr] : 0;
+	v->tag = slab_tags(cache, slab) ? slab_tags(cache, slab)[nr] : 0;
 	return true;
 }
 

@@ -135,9 +135,10 @@ static bool come_to_life(void)
 		segment_child_publish();
 	if (state == ST_UP && (bs_tracing || segment_self()->ready)) {
 		bs_wipe->client[BS_CLIENT_READY] = BS_READY;
-		if (mm.rseq && !bs_tracing)
-			bs_wipe->fast_bytes = (uint32_t)MIN(
+		if (mm.rseq)
+			bs_wipe->section_bytes = (uint32_t)MIN(
 				KMALLOC_FINE, route_from_bytes - 1);
+		bs_wipe->fast_bytes = bs_tracing ? 0 : bs_wipe->section_bytes;
 	}
 	start_unlock();
 	return state == ST_UP;

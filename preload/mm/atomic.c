@@ -121,7 +121,8 @@ void *mm_atomic_alloc(size_t size, size_t align, bool zero)
 	if (zero)
 		memset(p, 0, size);
 	if (mm_in_arena(p) && mm_lookup(p, &b) == 0 && b.tag)
-		*b.tag = tag_make(0, (uint32_t)(b.usable - size), 1);
+		mm_set_tag(&b, tag_make(0, (uint32_t)(b.usable - size), 1),
+			   true);
 	return p;
 }
 

@@ -255,21 +255,27 @@ void *mm_alloc(size_t size, size_t align, gfp_t gfp)
 	return object_alloc(kmalloc_cache(size), size, gfp);
 }
 
-/* Objects with slab_debug are as large as was asked for. */
+static void fill_object(struct mm_block *b, int64_t index, size_t usable)
+{
+	uint64_t *tags = slab_tags(b->cache, b->slab);
+
+	b->objnr = (uint32_t)index;
+	b->usable = usable;
+	b->tag = tags ? &tags[index] : NULL;
+}
+
+/* In a lost slab, or with slab_debug: those are as large as was asked for. */
 static int lookup_object(const void *p, struct mm_block *b)
 {
-	int64_t index = cache_has_debug(b->cache)
-				? obj_to_index(b->cache, b->slab, p)
-				: -1;
+	int64_t index = obj_to_index(b->cache, b->slab, p);
 
 	if (index < 0)
 		return -EINVAL;
-	b->objnr = (uint32_t)index;
-	if (__atomic_load_n(&slab_debug_of(b->cache, b->slab, b->objnr)->state,
+	fill_object(b, index, obj_usable(b->cache, b->slab, (uint32_t)index));
+	if (cache_has_debug(b->cache) &&
+	    __atomic_load_n(&slab_debug_of(b->cache, b->slab, b->objnr)->state,
 			    __ATOMIC_ACQUIRE) == DEBUG_FREE)
 		return -EALREADY;
-	b->usable = obj_usable(b->cache, b->slab, b->objnr);
-	b->tag = b->slab->tags ? &b->slab->tags[index] : NULL;
 	return 0;
 }
 
@@ -284,13 +290,10 @@ static int lookup_arena(const void *p, struct mm_block *b)
 		b->kind = MM_OBJECT;
 		b->cache = page->cache;
 		b->slab = page->slab;
-		index = obj_to_index_in(b->cache, b->slab, p,
-					b->cache->plain_bytes);
+		index = obj_to_index_by_page(b->cache, page, p);
 		if (unlikely(index < 0))
 			return lookup_object(p, b);
-		b->objnr = (uint32_t)index;
-		b->usable = b->cache->buffer_size;
-		b->tag = b->slab->tags ? &b->slab->tags[index] : NULL;
+		fill_object(b, index, b->cache->buffer_size);
 		return 0;
 	case PK_LARGE:
 		if ((uintptr_t)p & (PAGE_SIZE - 1))
@@ -320,7 +323,7 @@ int mm_free(void *p, const struct mm_block *b)
 {
 	switch (b->kind) {
 	case MM_OBJECT:
-		if (unlikely(b->slab->lost)) {
+		if (unlikely(b->page->from_s_mem == PAGE_LOST)) {
 			mm_count(BS_VMSTAT_LOST_FREES, 1);
 			return 0;
 		}

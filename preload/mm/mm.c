@@ -84,7 +84,7 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	list_init(&mm.cache_chain);
 	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem);
 	init_wipe();
-	mm.rseq = !mm.config.tags && sys_rseq_init();
+	mm.rseq = sys_rseq_init();
 	if (mm.rseq)
 		mm.wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
 	err = page_alloc_init();
@@ -288,6 +288,7 @@ void mm_sections_end(void)
 	mm_sections_stop();
 	__atomic_store_n(&mm.rseq, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&mm.wipe->fast_bytes, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm.wipe->section_bytes, 0, __ATOMIC_RELAXED);
 }
 
 /* ---- all locks ---------------------------------------------------------------------- */

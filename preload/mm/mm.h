@@ -118,6 +118,7 @@
 #include <stdint.h>
 
 #include "preload/sys/rseq.h"
+#include "preload/sys/arch.h"
 #include "preload/sys/sys.h"
 #include "shared/abi.h"
 
@@ -223,7 +224,14 @@ struct page {
 	uint8_t order;
 	uint8_t migratetype;
 	uint8_t flags;
-	uint32_t nr_pages; /* LARGE, TABLE: pages of the block */
+	union {
+		uint32_t nr_pages; /* LARGE, TABLE: pages of the block */
+		/*
+		 * SLAB: objects that begin here and have a living tag, or
+		 * PAGE_TAGGED from the first on that was not counted.
+		 */
+		uint32_t tagged;
+	};
 	union {
 		struct {
 			struct kmem_cache *cache;
@@ -253,7 +261,8 @@ struct page {
 		uint32_t from_s_mem;
 	};
 };
-#define PAGE_LOST 0x80000000U
+#define PAGE_LOST   0x80000000U
+#define PAGE_TAGGED 0x80000000U
 static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
 
 /*
@@ -345,8 +354,7 @@ struct list_head {
 struct slab {
 	struct list_head list;
 	struct kmem_cache *cache;
-	char *s_mem;	/* first object */
-	uint64_t *tags; /* one per object, NULL without tracing */
+	char *s_mem; /* first object */
 	uint32_t colouroff;
 	uint32_t inuse;	    /* objects not in the bufctl chain */
 	kmem_bufctl_t free; /* first free object */
@@ -423,6 +431,7 @@ struct kmem_cache {
 	/* num * buffer_size; 0 with slab_debug: lookups go the long way. */
 	uint32_t plain_bytes;
 	uint32_t num;	   /* objects per slab */
+	uint32_t tags_off; /* from a struct slab to its tags; 0: has none */
 	uint32_t flags;	   /* SLAB_* */
 	uint32_t gfpflags; /* forced on the page allocator: zone, type */
 	/* For sections: the slot's array, or an empty one while it is locked. */
@@ -521,10 +530,12 @@ struct mm_wipe {
 	 */
 	uint32_t slots;
 	/*
-	 * preload/: requests of 1 to so many bytes may be served, and blocks be
-	 * freed, by sections alone; 0: every call goes the long way.
+	 * preload/: requests of 1 to so many bytes may be served, and blocks
+	 * without a tag be freed, by sections alone; 0: every call goes the long
+	 * way.  fast_bytes: the same for requests that need not be traced
+	 * whoever makes them.
 	 */
-	uint32_t fast_bytes;
+	uint32_t section_bytes, fast_bytes;
 	uint64_t alive;
 	struct mm_pub pub;
 	uint64_t client[32]; /* preload/'s own words */
@@ -1009,6 +1020,55 @@ static inline uint32_t tag_birth(uint64_t tag)
 {
 	return (uint32_t)(tag >> (TAG_SITE_BITS + TAG_SLACK_BITS)) &
 	       ((1U << TAG_BIRTH_BITS) - 1);
+}
+
+static inline void mm_add_tagged(uint32_t *tagged, uint32_t n)
+{
+	if (sys_alone())
+		arch_add_local(tagged, n);
+	else
+		__atomic_fetch_add(tagged, n, __ATOMIC_RELAXED);
+}
+
+/* Not counted so far, and not given up. */
+static inline uint32_t *mm_page_tagged(const struct mm_block *b)
+{
+	uint32_t *tagged;
+
+	if (b->kind != MM_OBJECT)
+		return NULL;
+	tagged = &b->page->tagged;
+	return __atomic_load_n(tagged, __ATOMIC_RELAXED) & PAGE_TAGGED ? NULL
+								       : tagged;
+}
+
+/*
+ * Sets the tag, a living one, before the block is the program's.  counted: frees on
+ * its frame are to be fast again when the tag is gone; false costs less where every
+ * object has one.
+ */
+static inline void mm_set_tag(const struct mm_block *b, uint64_t tag,
+			      bool counted)
+{
+	uint32_t *tagged = mm_page_tagged(b);
+
+	if (unlikely(tagged)) {
+		if (!counted)
+			__atomic_fetch_or(tagged, PAGE_TAGGED,
+					  __ATOMIC_RELAXED);
+		else if (!tag_is_live(*b->tag))
+			mm_add_tagged(tagged, 1);
+	}
+	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+}
+
+/* After the living bit of *b->tag was taken off. */
+static inline void mm_tag_gone(const struct mm_block *b)
+{
+	uint32_t *tagged = mm_page_tagged(b);
+
+	if (unlikely(tagged))
+		mm_add_tagged(tagged, -1U);
 }
 
 #endif

@@ -74,13 +74,9 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	for (i = 0; i < cachep->num; i++)
 		slabp->bufctl[i] = (kmem_bufctl_t)(i + 1);
 	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
-	slabp->tags = NULL;
-	if (cachep->flags & SLAB_TAGS) {
-		slabp->tags = (uint64_t *)ALIGN_UP(
-			(uintptr_t)&slabp->bufctl[cachep->num],
-			sizeof(uint64_t));
-		memset(slabp->tags, 0, cachep->num * sizeof(uint64_t));
-	}
+	if (cachep->tags_off)
+		memset(slab_tags(cachep, slabp), 0,
+		       cachep->num * sizeof(uint64_t));
 	return slabp;
 }
 
@@ -127,6 +123,7 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	for (i = 0; i < nr_pages; i++) {
 		page[i].cache = cachep;
 		page[i].slab = slabp;
+		page[i].tagged = 0;
 		page[i].from_s_mem =
 			(uint32_t)(pfn_to_virt(page_to_pfn(&page[i])) -
 				   slabp->s_mem);

@@ -147,26 +147,18 @@ static inline int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 }
 
 /*
- * Index of the object that starts at p, of the first `bytes` of them; -1 when p
- * is no start.
+ * Index of the object that starts at p; -1 when none does.
  */
-static inline int64_t obj_to_index_in(const struct kmem_cache *cachep,
-				      const struct slab *slabp, const void *p,
-				      uint32_t bytes)
+static inline int64_t obj_to_index(const struct kmem_cache *cachep,
+				   const struct slab *slabp, const void *p)
 {
 	uint64_t offset = (uint64_t)((const char *)p - slabp->s_mem);
 	uint64_t index = offset * cachep->reciprocal_buffer_size >> 32;
 
-	if (unlikely(offset >= bytes || index * cachep->buffer_size != offset))
+	if (unlikely(offset >= cachep->num * cachep->buffer_size ||
+		     index * cachep->buffer_size != offset))
 		return -1;
 	return (int64_t)index;
-}
-
-static inline int64_t obj_to_index(const struct kmem_cache *cachep,
-				   const struct slab *slabp, const void *p)
-{
-	return obj_to_index_in(cachep, slabp, p,
-			       cachep->num * cachep->buffer_size);
 }
 
 static inline void *index_to_obj(const struct kmem_cache *cachep,
@@ -175,20 +167,47 @@ static inline void *index_to_obj(const struct kmem_cache *cachep,
 	return slabp->s_mem + (size_t)cachep->buffer_size * index;
 }
 
+/* The same without a look at the slab; -1 also with slab_debug and in a lost slab. */
+static inline __attribute__((always_inline)) int64_t
+obj_to_index_by_page(const struct kmem_cache *cachep, const struct page *page,
+		     const void *p)
+{
+	uint32_t offset =
+		(uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) + page->from_s_mem;
+	uint64_t index =
+		(uint64_t)offset * cachep->reciprocal_buffer_size >> 32;
+
+	if (unlikely(index * cachep->buffer_size != offset) ||
+	    unlikely(offset >= cachep->plain_bytes))
+		return -1;
+	return (int64_t)index;
+}
+
+/* A word for each object; NULL: they are not kept. */
+static inline uint64_t *slab_tags(const struct kmem_cache *cachep,
+				  const struct slab *slabp)
+{
+	return cachep->tags_off
+		       ? (uint64_t *)((uintptr_t)slabp + cachep->tags_off)
+		       : NULL;
+}
+
 /* Bytes of an object that its owner may use. */
 size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 		  uint32_t index);
 
 /*
  * kmalloc() and kfree() of what most calls are, with no lock and nothing held: for
- * requests of 1 to wipe.fast_bytes.  NULL and false: nothing done.
+ * requests of 1 to `most` bytes, wipe.fast_bytes or wipe.section_bytes, and blocks
+ * without a tag.  NULL and false: nothing done.
  */
-static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size)
+static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
+								 uint32_t most)
 {
 	size_t last = size - 1;
 
 	static_assert(KMALLOC_FINE_STEP == 16, "last >> 4 is the step before");
-	if (unlikely(last >= mm_wipe_page.wipe.fast_bytes))
+	if (unlikely(last >= most))
 		return NULL;
 	return cache_pop(__atomic_load_n(&mm.kmalloc_table[(last >> 4) + 1],
 					 __ATOMIC_ACQUIRE));
@@ -196,23 +215,20 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size)
 
 static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
 {
-	uint64_t pfn = virt_to_pfn(p), offset, index;
+	uint64_t pfn = virt_to_pfn(p);
 	struct kmem_cache *cachep;
 	struct page *page;
 
-	if (unlikely(!mm_wipe_page.wipe.fast_bytes) ||
+	if (unlikely(!mm_wipe_page.wipe.section_bytes) ||
 	    unlikely(pfn >= mm.nr_pfns) ||
 	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
 		return false;
 	page = pfn_to_page(pfn);
-	if (unlikely(page_kind(page) != PK_SLAB))
+	if (unlikely(page_kind(page) != PK_SLAB) ||
+	    __atomic_load_n(&page->tagged, __ATOMIC_RELAXED))
 		return false;
 	cachep = page->cache;
-	offset = (uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) + page->from_s_mem;
-	offset = (uint32_t)offset;
-	index = offset * cachep->reciprocal_buffer_size >> 32;
-	if (unlikely(index * cachep->buffer_size != offset) ||
-	    unlikely(offset >= cachep->plain_bytes))
+	if (unlikely(obj_to_index_by_page(cachep, page, p) < 0))
 		return false;
 	return cache_push(cachep, p);
 }

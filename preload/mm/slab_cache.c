@@ -234,6 +234,10 @@ static void set_geometry(struct kmem_cache *cachep,
 	left = cachep->flags & SLAB_DEDICATED
 		       ? dedicated_slab_pages(cachep, off_slab)
 		       : calculate_slab_order(cachep, off_slab);
+	if (cachep->flags & SLAB_TAGS)
+		cachep->tags_off = (uint32_t)ALIGN_UP(
+			offsetof(struct slab, bufctl[cachep->num]),
+			sizeof(uint64_t));
 	cachep->slab_size = (uint32_t)mgmt_bytes(cachep->num, cachep->flags);
 	if (off_slab && left >= ALIGN_UP(cachep->slab_size, cachep->align)) {
 		off_slab = false;

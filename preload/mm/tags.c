@@ -25,10 +25,11 @@ static uint64_t load_tag(const uint64_t *tag)
 static void visit_slab(const struct visit *v, const struct slab *slabp)
 {
 	const struct kmem_cache *cachep = slabp->cache;
+	const uint64_t *tags = slab_tags(cachep, slabp);
 	uint32_t i;
 
-	for (i = 0; slabp->tags && i < cachep->num; i++) {
-		uint64_t tag = load_tag(&slabp->tags[i]);
+	for (i = 0; tags && i < cachep->num; i++) {
+		uint64_t tag = load_tag(&tags[i]);
 
 		if (tag_is_live(tag))
 			v->fn(v->arg, tag,

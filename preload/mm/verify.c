@@ -333,14 +333,42 @@ static void check_debug(struct walk *w, const struct kmem_cache *cachep,
 		     index_to_obj(cachep, slabp, index), what, bad);
 }
 
+/* Living tags by frame: what the frame knows of them, where it counts. */
+static void check_tagged(struct walk *w, const struct kmem_cache *cachep,
+			 const struct slab *slabp)
+{
+	const uint64_t *tags = slab_tags(cachep, slabp);
+	const struct page *page = NULL;
+	uint32_t i, live = 0;
+
+	for (i = 0; tags && i <= cachep->num; i++) {
+		const struct page *of =
+			i < cachep->num
+				? pfn_to_page(virt_to_pfn(
+					  index_to_obj(cachep, slabp, i)))
+				: NULL;
+
+		if (of != page && page && !(page->tagged & PAGE_TAGGED) &&
+		    page->tagged != live)
+			fail(w, "I13: %s: %u tags on the frame of %p, not %u",
+			     cachep->name, live,
+			     index_to_obj(cachep, slabp, i - 1), page->tagged);
+		if (of != page)
+			live = 0;
+		page = of;
+		live += of && tag_is_live(load_tag(&tags[i]));
+	}
+}
+
 static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 			  const struct slab *slabp)
 {
+	const uint64_t *tags = slab_tags(cachep, slabp);
 	uint32_t i, active = 0;
 
 	for (i = 0; i < cachep->num; i++) {
 		bool is_active = slabp->bufctl[i] == BUFCTL_ACTIVE;
-		uint64_t tag = slabp->tags ? load_tag(&slabp->tags[i]) : 0;
+		uint64_t tag = tags ? load_tag(&tags[i]) : 0;
 		bool live = is_active &&
 			    !is_cached(w, index_to_obj(cachep, slabp, i));
 		size_t usable = obj_usable(cachep, slabp, i);
@@ -402,6 +430,7 @@ static void check_list(struct walk *w, const struct kmem_cache *cachep,
 			     cachep->num);
 		check_chain(w, cachep, slabp);
 		check_objects(w, cachep, slabp);
+		check_tagged(w, cachep, slabp);
 		*slabs += 1;
 		*objs += cachep->num - slabp->inuse;
 	}

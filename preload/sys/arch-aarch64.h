@@ -33,6 +33,12 @@ static inline unsigned long arch_cycles(void)
 	return count;
 }
 
+/* A handler of this thread sees it done or not begun. */
+static inline void arch_add_local(unsigned int *p, unsigned int n)
+{
+	__atomic_fetch_add(p, n, __ATOMIC_RELAXED);
+}
+
 static inline void arch_relax(void)
 {
 	__asm__ volatile("yield");

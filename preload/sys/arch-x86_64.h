@@ -28,6 +28,12 @@ static inline unsigned long arch_cycles(void)
 	return __builtin_ia32_rdtsc();
 }
 
+/* A handler of this thread sees it done or not begun; other threads may not. */
+static inline void arch_add_local(unsigned int *p, unsigned int n)
+{
+	__asm__ volatile("addl %1, %0" : "+m"(*p) : "ri"(n) : "cc");
+}
+
 static inline void arch_relax(void)
 {
 	__builtin_ia32_pause();

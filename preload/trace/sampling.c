@@ -105,6 +105,13 @@ static int32_t next_distance(void)
 	return (int32_t)(minus_log(u) * (1 << DISTANCE_BITS)) + 1;
 }
 
+/* Of so many bytes, fewer than MAX_DISTANCE means; none count as one. */
+static inline int32_t distance_of(size_t bytes, uint32_t rate)
+{
+	return (int32_t)(MAX(bytes, (size_t)1)
+			 << (DISTANCE_BITS - sampling_shift(rate)));
+}
+
 /*
  * A sample at distance d of the mean is reached by n bytes of any interval: d is used
  * up in steps of n / interval, so callers may have different ones.
@@ -117,7 +124,7 @@ bool sampling_toss(size_t bytes, uint32_t rate)
 		bs_tls.sample_left = next_distance();
 	if (unlikely(bytes >> shift >= MAX_DISTANCE))
 		return true;
-	bs_tls.sample_left -= (int32_t)(bytes << (DISTANCE_BITS - shift));
+	bs_tls.sample_left -= distance_of(bytes, rate);
 	if (likely(bs_tls.sample_left > 0))
 		return false;
 	bs_tls.sample_left = next_distance();
@@ -226,7 +233,7 @@ static uint32_t nr_sampled(void)
 /* An allocation in so many is looked at: who called, and how long it took. */
 #define LOOK_EVERY 64
 
-/* A window, in ticks of 8.4 ms: 100 ms. */
+/* A window at most, in ticks of 8.4 ms: 100 ms. */
 #define WINDOW_TICKS 12U
 
 /* A free costs half of what an allocation costs. */
@@ -333,6 +340,33 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 			    recorded_ns);
 }
 
+/* Before that a guess at what allocations cost is too coarse. */
+#define MIN_LOOKED 16U
+
+/*
+ * After its time, or as soon as tracing has cost what it may cost in a whole one: a
+ * program that allocates all the time is not slow for 100 ms first.
+ */
+static bool is_over(uint64_t now_tick, uint64_t begin_tick)
+{
+	uint64_t ticks = now_tick - begin_tick, looked = LOAD(window.looked);
+	uint64_t cycles_then = LOAD(window.cycles_then), cycles;
+	double cost;
+
+	if (ticks >= WINDOW_TICKS)
+		return true;
+	if (!ticks || looked < MIN_LOOKED)
+		return false;
+	cycles = arch_cycles();
+	if (cycles <= cycles_then)
+		return false;
+	cost = (double)LOAD(window.allocs) *
+	       (double)LOAD(window.recorded_cycles) / (double)looked *
+	       FREE_FACTOR / (double)(cycles - cycles_then);
+	return cost * 1000 * (double)ticks >
+	       (double)(sampling.budget * WINDOW_TICKS);
+}
+
 /* One allocation in LOOK_EVERY of this thread. */
 static __attribute__((noinline)) void look(uintptr_t pc)
 {
@@ -343,7 +377,7 @@ static __attribute__((noinline)) void look(uintptr_t pc)
 	bs_tls.measure = 1;
 	sampling_note_caller(pc, LOOK_EVERY);
 	ADD(window.allocs, LOOK_EVERY);
-	if (now - begin >= WINDOW_TICKS &&
+	if (is_over(now, begin) &&
 	    __atomic_compare_exchange_n(&window.begin_tick, &begin, now, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		end_window(now);
@@ -394,6 +428,28 @@ uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes)
 	default:
 		return SAMPLING_SKIP;
 	}
+}
+
+/* What sampling_choose_slow() does when nothing is due. */
+bool sampling_skips_slow(uintptr_t pc, size_t bytes)
+{
+	uint32_t mode = LOAD(sampling.mode), rate = LOAD(sampling.rate);
+	int32_t step;
+
+	if (mode == BS_TRACE_AUTO)
+		rate = bs_tls.look_left ? sampling_caller_rate(pc) : 0;
+	else if (mode != BS_TRACE_SAMPLE)
+		return mode != BS_TRACE_EXACT;
+	if (!rate || !bs_tls.random ||
+	    bytes >> sampling_shift(rate) >= MAX_DISTANCE)
+		return false;
+	step = distance_of(bytes, rate);
+	if (bs_tls.sample_left <= step)
+		return false;
+	bs_tls.sample_left -= step;
+	if (mode == BS_TRACE_AUTO)
+		bs_tls.look_left--;
+	return true;
 }
 
 /* ---- modes ---------------------------------------------------------------------------------------- */

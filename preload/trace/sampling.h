@@ -70,6 +70,18 @@ static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 }
 
 /*
+ * The frequent answer of trace=auto and trace=sample, for any context: true, this
+ * one is not recorded; false: nothing is said, ask sampling_choose().
+ */
+bool sampling_skips_slow(uintptr_t pc, size_t bytes);
+static inline bool sampling_skips(uintptr_t pc, size_t bytes)
+{
+	return __atomic_load_n(&sampling.mode, __ATOMIC_RELAXED) !=
+		       BS_TRACE_EXACT &&
+	       sampling_skips_slow(pc, bytes);
+}
+
+/*
  * Around the recording of an allocation, to learn what it costs.  begin: 0 when this
  * one is not measured.
  */

@@ -267,9 +267,8 @@ static inline bool is_ready(void)
 
 static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
 {
-	uint64_t tag = begin(site, BS_SITE_OBJECT, b->usable, slack);
-
-	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+	mm_set_tag(b, begin(site, BS_SITE_OBJECT, b->usable, slack),
+		   sampling_is_sparse());
 }
 
 /* A sample stands for others; its tag says at which rate. */
@@ -282,10 +281,8 @@ static __attribute__((noinline)) void attribute_sample(struct mm_block *b,
 
 	site_count_sample(site, rate, b->usable - slack, now, now, true,
 			  BS_SITE_OBJECT);
-	__atomic_store_n(b->tag,
-			 tag_with_rate(tag_make(site, slack, (uint32_t)now),
-				       rate),
-			 __ATOMIC_RELAXED);
+	mm_set_tag(b, tag_with_rate(tag_make(site, slack, (uint32_t)now), rate),
+		   true);
 }
 
 /* A sample, or an object of a forked child that has no segment yet. */
@@ -320,13 +317,8 @@ void trace_alloc(struct mm_block *b, size_t requested,
 
 void trace_atomic_alloc(struct mm_block *b, size_t requested)
 {
-	uint64_t tag;
-
-	if (!b->tag || !trace_up)
-		return;
-	tag = begin(0, BS_SITE_OBJECT, b->usable,
-		    slack_of(b->usable, requested));
-	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+	if (b->tag && trace_up)
+		attribute(b, 0, slack_of(b->usable, requested));
 }
 
 /* The living bit goes; of two threads that free the same object one is told. */
@@ -357,6 +349,7 @@ static inline bool take_tag(struct mm_block *b)
 
 	if (!tag_is_live(tag))
 		return sampling_is_sparse();
+	mm_tag_gone(b);
 	if (unlikely(tag_rate(tag))) {
 		end_sample(tag, b->usable - tag_slack(tag));
 		return true;

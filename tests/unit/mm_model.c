@@ -106,15 +106,16 @@ static void check_block(struct model_block *b)
 static void set_tag(struct mm_block *mb, size_t size)
 {
 	if (mb->tag)
-		__atomic_store_n(mb->tag,
-				 tag_make(1, (uint32_t)(mb->usable - size), 1),
-				 __ATOMIC_RELAXED);
+		mm_set_tag(mb, tag_make(1, (uint32_t)(mb->usable - size), 1),
+			   mb->usable % 32 != 0);
 }
 
 static void clear_tag(struct mm_block *mb)
 {
-	if (mb->tag)
+	if (mb->tag && tag_is_live(*mb->tag)) {
 		__atomic_store_n(mb->tag, 0, __ATOMIC_RELAXED);
+		mm_tag_gone(mb);
+	}
 }
 
 static void step_alloc(struct model *m, struct model_block *b)

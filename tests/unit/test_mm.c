@@ -1022,8 +1022,10 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 	for (i = 0; i < 40; i++) {
 		struct mm_block b;
 
-		if (mm_lookup(p[i], &b) == 0 && b.tag)
+		if (mm_lookup(p[i], &b) == 0 && b.tag) {
 			*b.tag = 0;
+			mm_tag_gone(&b);
+		}
 	}
 	mm_atomic_work(free_deferred);
 	assert_mm_holds();
@@ -1050,8 +1052,10 @@ static void mm_atomic_reserve_outlasts_a_stall(void **state)
 			struct mm_block b;
 
 			assert_int_equal(mm_lookup(p[i], &b), 0);
-			if (b.tag)
+			if (b.tag) {
 				*b.tag = 0;
+				mm_tag_gone(&b);
+			}
 			assert_true(mm_atomic_free(p[i]));
 		}
 		mm_atomic_work(free_deferred);

@@ -262,7 +262,7 @@ static void c16_tag_on_free_object(struct scene *s)
 {
 	struct slab *slabp = partial_slab(cache_of(s->small[1]));
 
-	slabp->tags[slabp->free] = tag_make(1, 0, 1);
+	slab_tags(slabp->cache, slabp)[slabp->free] = tag_make(1, 0, 1);
 }
 
 static void c17_frame_nowhere(struct scene *s)

@@ -1167,6 +1167,39 @@ static void with_dedicated(struct mm_config *c)
 	c->tags = true;
 }
 
+/* What is counted on a frame stops the fast way as long as it lives. */
+static void section_frees_only_where_no_tag_lives(void **state)
+{
+	void *p[3];
+	struct mm_block b[3];
+	unsigned int i;
+
+	(void)state;
+	start(with_dedicated);
+	if (!mm.rseq)
+		skip();
+	mm.wipe->section_bytes = KMALLOC_FINE;
+	for (i = 0; i < 3; i++) {
+		p[i] = mm_alloc(100, 1, GFP_KERNEL);
+		b[i] = block_of(p[i]);
+	}
+	assert_ptr_equal(b[0].page, b[1].page);
+	mm_set_tag(&b[0], tag_make(1, 0, 1), true);
+	mm_set_tag(&b[0], tag_make(2, 0, 1), true); /* counted once */
+	assert_int_equal(b[0].page->tagged, 1);
+	assert_false(mm_free_fast(p[1]));
+	assert_mm_holds();
+	*b[0].tag = 0;
+	mm_tag_gone(&b[0]);
+	assert_true(mm_free_fast(p[1]));
+	assert_mm_holds();
+	mm_set_tag(&b[0], tag_make(1, 0, 1), false);
+	*b[0].tag = 0;
+	mm_tag_gone(&b[0]);
+	assert_false(mm_free_fast(p[2])); /* from now on */
+	assert_mm_holds();
+}
+
 static void dedicated_cache_is_made_for_a_frequent_size(void **state)
 {
 	static void *p[20000];
@@ -1467,6 +1500,7 @@ int main(void)
 		TEST(slab_debug_random_run_tells_nothing),
 		TEST(slab_debug_threads_tell_nothing),
 		TEST(slab_raw_child_with_debug_goes_on),
+		TEST(section_frees_only_where_no_tag_lives),
 		TEST(dedicated_cache_is_made_for_a_frequent_size),
 		TEST(dedicated_cache_packs_sizes_above_a_page),
 		TEST(dedicated_slabs_give_their_tails_back),
