@@ -82,7 +82,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	mm.nr_zones = config->nr_zones;
 	mm.nr_slots = MIN(sys_nr_cpus(), (unsigned int)MM_MAX_SLOTS);
 	list_init(&mm.cache_chain);
-	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem);
+	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem, 0,
+		    NULL);
 	init_wipe();
 	mm.rseq = !mm.config.tags && sys_rseq_init();
 	if (mm.rseq)

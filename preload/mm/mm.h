@@ -272,11 +272,17 @@ static inline void set_page_kind(struct page *page, enum page_kind kind)
 
 /* ---- buddy ---------------------------------------------------------------- */
 
-/* Address-ordered set of block numbers: bit trees of 64-way nodes. */
+/*
+ * Address-ordered set of block numbers: bit trees of 64-way nodes.  The first words
+ * of each level lie together in head, so that a small zone's sets share few pages.
+ */
 #define BITSET_LEVELS 5
 struct bitset {
 	uint64_t *level[BITSET_LEVELS]; /* level[0]: one bit a block */
-	unsigned int nr_levels;
+	uint64_t *head;
+	/* Level l has words [head_at[l], head_at[l + 1]) of it. */
+	uint16_t head_at[BITSET_LEVELS + 1];
+	uint16_t nr_levels;
 	uint64_t nr_bits;
 };
 

@@ -515,10 +515,7 @@ void zone_abandon(struct zone *zone)
 
 	for (o = 0; o < MAX_ORDER; o++) {
 		for (t = 0; t < MM_NR_TYPES; t++) {
-			struct bitset *list = buddy_list(zone, o, t);
-
-			memset(list->level[0], 0,
-			       bitset_words(list->nr_bits) * sizeof(uint64_t));
+			bitset_clear_all(buddy_list(zone, o, t));
 			stat->nr_free[t][o] = 0;
 		}
 	}
