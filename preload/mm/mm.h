@@ -683,6 +683,7 @@ static inline char *pfn_to_virt(uint64_t pfn)
 }
 
 static inline struct page *pfn_to_page(uint64_t pfn)
+#define SECT_FRESH  0x8U /* one free block, not written down in mem_map yet */
 {
 	return &mm.mem_map[pfn];
 }
