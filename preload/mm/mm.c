@@ -99,7 +99,6 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 		mm_destroy();
 		return err;
 	}
-	mm.atomic.work = 1; /* fill the reserve on the first way out */
 	mm.up = true;
 	return 0;
 }

@@ -148,7 +148,7 @@ uint32_t sampling_rate_of(uint64_t bytes)
 static struct caller {
 	uint64_t word;
 	uint64_t allocs;
-} callers[NR_CALLERS];
+} callers[NR_CALLERS] SYS_LARGE;
 
 static struct caller *caller_slot(uintptr_t pc)
 {
