@@ -375,9 +375,10 @@ static void forget_publication(void)
 
 	mm.wipe->alive = 1;
 	mm.nr_events = 0;
-	mm.area_slot_next = 1;
-	while ((slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
+	while (mm.area_slot_next > 1 &&
+	       (slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
 		bitset_clear(&mm.area_slot_free, slot);
+	mm.area_slot_next = 1;
 }
 
 static int reset_slot(struct vm_struct *area, void *arg)

@@ -666,10 +666,10 @@ struct mm {
 	struct sys_lock event_lock;
 	uint64_t nr_events;
 	uint64_t vmstat[BS_NR_VMSTAT];
+	struct mm_config config;
 	struct kmem_cache *kmalloc_table[KMALLOC_NR_STEPS];
 	struct mm_atomic atomic;
 	struct zone zone[MAX_NR_ZONES];
-	struct mm_config config;
 	uint32_t kmalloc_samples[KMALLOC_NR_STEPS]; /* dedicated.c */
 	struct kmem_cache *zone_caches[MAX_NR_ZONES][KMALLOC_NR];
 	struct carveout carveout[MM_MAX_CARVEOUTS];
