@@ -19,7 +19,7 @@
 #include "preload/trace/trace.h"
 #include "preload/trace/unwind.h"
 
-uint64_t bs_freed[1 << BS_FREED_BITS];
+SYS_LARGE uint64_t bs_freed[1 << BS_FREED_BITS];
 
 /* What is known of the block that p points into. */
 struct victim {

@@ -25,7 +25,7 @@ static unsigned int device[ROUTE_MAX];
 
 /* Upper 48 bits: of a stack's hash; lower 16: rules whose dso= it fulfils. */
 #define MEMO_BITS 12
-static uint64_t memo[1 << MEMO_BITS];
+SYS_LARGE static uint64_t memo[1 << MEMO_BITS];
 static_assert(ROUTE_MAX <= 16, "a memo word holds one bit a rule");
 
 /* ---- the text of a rule ------------------------------------------------------ */

@@ -50,12 +50,18 @@
 #define CHILD_PRUNE_EVERY 8
 
 /*
- * A forked child with a large heap waits for so many allocations before it makes its
- * segment, because that means to visit every live object: short-lived children, and
- * those about to exec, never do.
+ * A forked child makes its segment after so many calls, or so long after the first of
+ * them: one that execs or ends at once never does, and has nothing but these calls to
+ * show.  Before exec bash makes up to 140 calls, dash 50.
  */
-#define SMALL_HEAP_PAGES	1024U /* 4 MiB: at once */
-#define HEAP_PAGES_A_ALLOCATION 64U
+#define YOUNG_CALLS 150U
+#define YOUNG_NS    20000000ULL
+/*
+ * With tracing and a large heap it waits for more, however long they take, because
+ * the segment means to visit every live object.
+ */
+#define SMALL_HEAP_PAGES  1024U /* 4 MiB */
+#define HEAP_PAGES_A_CALL 64U
 
 enum page_state {
 	PAGE_UNKNOWN,
@@ -77,7 +83,9 @@ static struct {
 	bool dir_reported;
 	bool fork_gated; /* modules_fork_prepare() succeeded */
 	struct sys_lock create_lock;
-	uint64_t nr_young_allocs; /* of a forked child without segment */
+	/* Of a forked child without segment. */
+	uint64_t nr_young_calls;
+	uint64_t young_since_ns; /* coarse */
 } self;
 
 /* ---- layout -------------------------------------------------------------------- */
@@ -707,7 +715,7 @@ void segment_fork_parent(void)
 void segment_child(bool raw)
 {
 	self.create_lock.word = 0;
-	self.nr_young_allocs = 0;
+	self.nr_young_calls = 0;
 	self.base = NULL; /* the mapping stayed with the parent */
 	self.bytes = 0;
 	modules_fork_child(raw || !self.fork_gated);
@@ -751,23 +759,33 @@ void segment_child_unlock(void)
 	sys_unlock(&self.create_lock, SYS_RANK_SEGMENT);
 }
 
+/* One more call.  Create lock held. */
+static bool is_young(void)
+{
+	uint64_t now_ns = sys_now_coarse_ns(), pages = heap_pages();
+
+	if (!self.nr_young_calls++)
+		self.young_since_ns = now_ns;
+	if (bs_tracing && pages > SMALL_HEAP_PAGES)
+		return self.nr_young_calls <
+		       MAX((uint64_t)YOUNG_CALLS, pages / HEAP_PAGES_A_CALL);
+	return self.nr_young_calls < YOUNG_CALLS &&
+	       now_ns - self.young_since_ns < YOUNG_NS;
+}
+
 void segment_child_grew(void)
 {
-	uint64_t pages = heap_pages();
-
-	self.nr_young_allocs++;
-	if (pages > SMALL_HEAP_PAGES &&
-	    self.nr_young_allocs < pages / HEAP_PAGES_A_ALLOCATION)
+	if (is_young())
 		return;
 	if (bs_is_owner()) /* else: a vfork child of a forked child */
 		publish_child();
 }
 
-void segment_child_publish(void)
+void segment_child_called(void)
 {
-	if (!bs_is_owner() || !segment_child_lock())
+	if (!segment_child_lock())
 		return;
-	publish_child();
+	segment_child_grew();
 	segment_child_unlock();
 }
 

@@ -47,7 +47,7 @@
 
 /*
  * What this process writes to.  NULL header: nothing yet (a forked child before
- * its first traced allocation).
+ * it made some calls).
  */
 struct segment {
 	struct bs_abi_header *header;
@@ -91,13 +91,14 @@ void segment_fork_parent(void);
 void segment_child(bool raw);
 
 /*
- * Makes the forked child's segment; nothing to do when it is there.  Modules, sites
- * and stacks keep their numbers; the site counters are rebuilt from the live tags, and
+ * For untraced processes, at each call while segment_self()->ready is 0: makes the
+ * forked child's segment when it is worth while.  Modules, sites and stacks keep
+ * their numbers; the site counters are rebuilt from the live tags, and
  * header.created_ns stays the parent's, so that birth windows stay valid.  Under a
  * seccomp filter (bs_sandboxed) it counts BS_VMSTAT_CHILD_UNPUBLISHED and opens
  * nothing.  Context: inside, no lock held.
  */
-void segment_child_publish(void);
+void segment_child_called(void);
 
 /*
  * For the tracer, while segment_self()->ready is 0.  Under this lock objects get and
@@ -106,7 +107,7 @@ void segment_child_publish(void);
  */
 bool segment_child_lock(void);
 void segment_child_unlock(void);
-/* One more allocation, lock held: makes the segment when it is worth while. */
+/* The same at each allocation, lock held. */
 void segment_child_grew(void);
 
 /* Tests only: unmaps everything; the file stays. */

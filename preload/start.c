@@ -121,7 +121,7 @@ static void start_unlock(void)
 
 /*
  * Start, or take over as a child; false: the engine is not there.  A child makes
- * its segment when it first allocates, so that fork and exec stay cheap: when
+ * its segment when it has made some calls, so that fork and exec stay cheap: when
  * tracing, trace_alloc() does it.
  */
 static bool come_to_life(void)
@@ -132,7 +132,7 @@ static bool come_to_life(void)
 	else if (state == ST_UP && !bs_wipe->alive)
 		bs_child(true);
 	if (state == ST_UP && !bs_tracing && !segment_self()->ready)
-		segment_child_publish();
+		segment_child_called();
 	if (state == ST_UP && (bs_tracing || segment_self()->ready)) {
 		bs_wipe->client[BS_CLIENT_READY] = BS_READY;
 		if (mm.rseq)

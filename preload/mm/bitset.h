@@ -10,6 +10,8 @@
 #ifndef BS_MM_BITSET_H
 #define BS_MM_BITSET_H
 
+#include <string.h>
+
 #include "preload/mm/mm.h"
 
 #define BITSET_NONE UINT64_MAX
@@ -26,22 +28,55 @@ static inline uint64_t bitset_words(uint64_t nr_bits)
 	return words;
 }
 
-/* mem: bitset_words() zeroed words. */
+/* The words of head for the first nr_head blocks of a set of nr_bits. */
+static inline uint64_t bitset_head_words(uint64_t nr_bits, uint64_t nr_head)
+{
+	uint64_t words = 0;
+
+	nr_head = nr_bits < nr_head ? nr_bits : nr_head;
+	do {
+		nr_bits = (nr_bits + 63) / 64;
+		nr_head = (nr_head + 63) / 64;
+		words += nr_head;
+	} while (nr_bits > 1);
+	return words;
+}
+
+/*
+ * mem: bitset_words() zeroed words; head: bitset_head_words(), zeroed.  What is in
+ * head has a place in mem that is never touched.  nr_head: at most 2^20.
+ */
 static inline void bitset_init(struct bitset *b, uint64_t nr_bits,
-			       uint64_t *mem)
+			       uint64_t *mem, uint64_t nr_head, uint64_t *head)
 {
 	b->nr_bits = nr_bits;
 	b->nr_levels = 0;
+	b->head = head;
+	b->head_at[0] = 0;
+	nr_head = nr_bits < nr_head ? nr_bits : nr_head;
 	do {
 		nr_bits = (nr_bits + 63) / 64;
-		b->level[b->nr_levels++] = mem;
+		nr_head = (nr_head + 63) / 64;
+		b->level[b->nr_levels] = mem;
+		b->head_at[b->nr_levels + 1] =
+			(uint16_t)(b->head_at[b->nr_levels] + nr_head);
+		b->nr_levels++;
 		mem += nr_bits;
 	} while (nr_bits > 1);
 }
 
+/* Word i of level l. */
+static inline uint64_t *bitset_word(const struct bitset *b, unsigned int l,
+				    uint64_t i)
+{
+	unsigned int at = b->head_at[l];
+
+	return i < b->head_at[l + 1] - at ? &b->head[at + i] : &b->level[l][i];
+}
+
 static inline bool bitset_test(const struct bitset *b, uint64_t i)
 {
-	return b->level[0][i / 64] >> (i % 64) & 1;
+	return *bitset_word(b, 0, i / 64) >> (i % 64) & 1;
 }
 
 static inline void bitset_set(struct bitset *b, uint64_t i)
@@ -49,7 +84,7 @@ static inline void bitset_set(struct bitset *b, uint64_t i)
 	unsigned int l;
 
 	for (l = 0; l < b->nr_levels; l++, i /= 64) {
-		uint64_t *word = &b->level[l][i / 64];
+		uint64_t *word = bitset_word(b, l, i / 64);
 		uint64_t old = *word;
 
 		*word = old | 1ULL << (i % 64);
@@ -63,7 +98,7 @@ static inline void bitset_clear(struct bitset *b, uint64_t i)
 	unsigned int l;
 
 	for (l = 0; l < b->nr_levels; l++, i /= 64) {
-		uint64_t *word = &b->level[l][i / 64];
+		uint64_t *word = bitset_word(b, l, i / 64);
 
 		*word &= ~(1ULL << (i % 64));
 		if (*word)
@@ -78,7 +113,7 @@ static inline uint64_t bitset_first(const struct bitset *b)
 	uint64_t i = 0;
 
 	while (l--) {
-		uint64_t word = b->level[l][i];
+		uint64_t word = *bitset_word(b, l, i);
 
 		if (!word)
 			return BITSET_NONE;
@@ -94,7 +129,7 @@ static inline uint64_t bitset_last(const struct bitset *b)
 	uint64_t i = 0;
 
 	while (l--) {
-		uint64_t word = b->level[l][i];
+		uint64_t word = *bitset_word(b, l, i);
 
 		if (!word)
 			return BITSET_NONE;
@@ -112,13 +147,13 @@ static inline uint64_t bitset_next(const struct bitset *b, uint64_t from)
 	if (from >= b->nr_bits)
 		return BITSET_NONE;
 	for (l = 0; l < b->nr_levels; l++) {
-		uint64_t word = b->level[l][i / 64] >> (i % 64);
+		uint64_t word = *bitset_word(b, l, i / 64) >> (i % 64);
 
 		if (word) {
 			i += (unsigned int)__builtin_ctzll(word);
 			while (l--)
 				i = i * 64 + (unsigned int)__builtin_ctzll(
-						     b->level[l][i]);
+						     *bitset_word(b, l, i));
 			return i;
 		}
 		i = i / 64 + 1;
@@ -128,6 +163,13 @@ static inline uint64_t bitset_next(const struct bitset *b, uint64_t from)
 			return BITSET_NONE;
 	}
 	return BITSET_NONE;
+}
+
+/* No member any more, whatever state the set was in. */
+static inline void bitset_clear_all(struct bitset *b)
+{
+	memset(b->head, 0, b->head_at[b->nr_levels] * sizeof(uint64_t));
+	memset(b->level[0], 0, bitset_words(b->nr_bits) * sizeof(uint64_t));
 }
 
 #endif

@@ -62,18 +62,23 @@ static uint64_t block_nr(const struct zone *zone, uint64_t pfn,
 	return (pfn - zone->start_pfn) >> order;
 }
 
-/* Put a block on a free list; counters follow. */
-static void add_block(struct zone *zone, uint64_t pfn, unsigned int order,
-		      unsigned int type, bool zero, uint64_t freed_ns)
+static void write_head(uint64_t pfn, unsigned int order, unsigned int type,
+		       bool zero, uint64_t freed_ns)
 {
 	struct page *page = pfn_to_page(pfn);
 
-	VM_BUG_ON(pfn & ((1UL << order) - 1));
 	set_page_kind(page, PK_FREE);
 	page->order = (uint8_t)order;
 	page->migratetype = (uint8_t)type;
 	page->flags = zero ? PG_ZERO : 0;
 	page->freed_ns = freed_ns;
+}
+
+/* Put a block on a free list; counters follow. */
+static void list_block(struct zone *zone, uint64_t pfn, unsigned int order,
+		       unsigned int type, bool zero)
+{
+	VM_BUG_ON(pfn & ((1UL << order) - 1));
 	bitset_set(buddy_list(zone, order, type), block_nr(zone, pfn, order));
 	zone->stat.nr_free[type][order]++;
 	zone->stat.free_pages += 1UL << order;
@@ -81,10 +86,33 @@ static void add_block(struct zone *zone, uint64_t pfn, unsigned int order,
 		zone->dirty_free_pages += 1UL << order;
 }
 
+static void add_block(struct zone *zone, uint64_t pfn, unsigned int order,
+		      unsigned int type, bool zero, uint64_t freed_ns)
+{
+	write_head(pfn, order, type, zero, freed_ns);
+	list_block(zone, pfn, order, type, zero);
+}
+
+void section_settle(uint64_t section)
+{
+	uint64_t pfn = section << SECTION_ORDER;
+
+	if (likely(!(mm.section[section] & SECT_FRESH)))
+		return;
+	write_head(pfn, SECTION_ORDER, page_block_type(page_zone(pfn), pfn),
+		   true, 0);
+	__atomic_and_fetch(&mm.section[section], (uint8_t)~SECT_FRESH,
+			   __ATOMIC_RELEASE);
+}
+
 void buddy_del(struct zone *zone, uint64_t pfn)
 {
 	struct page *page = pfn_to_page(pfn);
-	unsigned int order = page->order, type = page->migratetype;
+	unsigned int order, type;
+
+	section_settle(pfn >> SECTION_ORDER);
+	order = page->order;
+	type = page->migratetype;
 
 	VM_BUG_ON(page->kind != PK_FREE);
 	bitset_clear(buddy_list(zone, order, type), block_nr(zone, pfn, order));
@@ -203,6 +231,8 @@ static uint64_t rmqueue_fallback(struct zone *zone, unsigned int order,
 				continue;
 			pfn = zone->start_pfn +
 			      (bitset_first(buddy_list(zone, high, from)) << o);
+			/* While its type is the one whose list it is on. */
+			section_settle(pfn >> SECTION_ORDER);
 			zone->stat.nr_type_fallback++;
 			if (high >= PAGEBLOCK_ORDER) {
 				for (b = 0; b < 1UL << high;
@@ -242,7 +272,9 @@ void zone_add_section(struct zone *zone, uint64_t pfn, unsigned int type)
 		*block_type(zone, pfn + b) = (uint8_t)(type + 1);
 		zone->stat.nr_blocks[type]++;
 	}
-	add_block(zone, pfn, SECTION_ORDER, type, true, 0);
+	__atomic_or_fetch(&mm.section[pfn >> SECTION_ORDER], SECT_FRESH,
+			  __ATOMIC_RELEASE);
+	list_block(zone, pfn, SECTION_ORDER, type, true);
 }
 
 void zone_del_section(struct zone *zone, uint64_t pfn)

@@ -19,6 +19,12 @@ void buddy_free(struct zone *zone, uint64_t pfn, unsigned int order, bool zero,
 /* Take this block off its free list. */
 void buddy_del(struct zone *zone, uint64_t pfn);
 
+/*
+ * The section's head gets its record, if nobody needed it before.  Sections come
+ * online without: their pages of mem_map, one each, stay untouched until then.
+ */
+void section_settle(uint64_t section);
+
 /* A section came online, as one free block, or goes (its block is off list). */
 void zone_add_section(struct zone *zone, uint64_t pfn, unsigned int type);
 void zone_del_section(struct zone *zone, uint64_t pfn);

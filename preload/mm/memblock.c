@@ -32,6 +32,8 @@
 #define ARENA_MIN_BYTES (1ULL << 30)
 /* Sections whose part of mem_map is mapped at once: 512 KiB of it. */
 #define TABLE_SECTIONS 16UL
+/* Of so many pages the free lists' words lie together: 64 MiB, 14 KiB of them. */
+#define HEAD_PAGES 16384UL
 /* Watermark of 2.6.29: min_free_kbytes = 4 * sqrt(kbytes), 128 to 65536. */
 #define MIN_FREE_KBYTES_LOWEST	128UL
 #define MIN_FREE_KBYTES_HIGHEST 65536UL
@@ -184,36 +186,64 @@ static void place_zones(void)
 	mm.nr_pfns = pfn;
 }
 
-/* Carve the zones' tables from mem, or only count words when it is NULL. */
-static uint64_t carve_tables(uint64_t *mem)
+/*
+ * Carve the zone's bit trees from mem and their heads from head; when they are NULL,
+ * only count the words.
+ */
+static uint64_t carve_lists(struct zone *zone, uint64_t *mem, uint64_t *head,
+			    uint64_t *nr_head)
 {
 	uint64_t words = 0;
-	unsigned int i, o, t;
+	unsigned int o, t;
+
+	*nr_head = 0;
+	/* Large orders first: their words are few and all used at once. */
+	for (o = MAX_ORDER; o--;) {
+		uint64_t bits = zone->window_pages >> o;
+		uint64_t head_bits = HEAD_PAGES >> o;
+
+		for (t = 0; t < MM_NR_TYPES; t++) {
+			if (mem)
+				bitset_init(&zone->free_area[o].free_list[t],
+					    bits, mem + words, head_bits,
+					    head + *nr_head);
+			words += bitset_words(bits);
+			*nr_head += bitset_head_words(bits, head_bits);
+		}
+	}
+	return words;
+}
+
+/*
+ * Carve the zones' tables from mem, or only count words when it is NULL.  What is
+ * used from the start comes first, the bit trees behind it all.
+ */
+static uint64_t carve_tables(uint64_t *mem)
+{
+	uint64_t *head[MAX_NR_ZONES] = { NULL };
+	uint64_t words = 0, nr_head;
+	unsigned int i;
 
 	for (i = 0; i < mm.nr_zones; i++) {
 		struct zone *zone = &mm.zone[i];
 
-		for (o = 0; o < MAX_ORDER; o++) {
-			uint64_t bits = zone->window_pages >> o;
-
-			for (t = 0; t < MM_NR_TYPES; t++) {
-				if (mem)
-					bitset_init(&zone->free_area[o]
-							     .free_list[t],
-						    bits, mem + words);
-				words += bitset_words(bits);
-			}
+		carve_lists(zone, NULL, NULL, &nr_head);
+		if (mem) {
+			head[i] = mem + words;
+			zone->pcp = (void *)(mem + words + nr_head);
 		}
-		if (mem)
-			zone->pcp = (struct per_cpu_pages *)(mem + words);
-		words += mm.nr_slots * sizeof(*zone->pcp) / 8 + 1;
+		words += nr_head + mm.nr_slots * sizeof(*zone->pcp) / 8 + 1;
 		if (mem)
 			zone->block_type = (uint8_t *)(mem + words);
 		words += (zone->window_pages >> PAGEBLOCK_ORDER) / 8 + 1;
 	}
 	if (mem)
 		mm.section = (uint8_t *)(mem + words);
-	return words + (mm.nr_pfns >> SECTION_ORDER) / 8 + 1;
+	words += (mm.nr_pfns >> SECTION_ORDER) / 8 + 1;
+	for (i = 0; i < mm.nr_zones; i++)
+		words += carve_lists(&mm.zone[i], mem ? mem + words : NULL,
+				     head[i], &nr_head);
+	return words;
 }
 
 static void choose_base(void)

@@ -82,7 +82,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	mm.nr_zones = config->nr_zones;
 	mm.nr_slots = MIN(sys_nr_cpus(), (unsigned int)MM_MAX_SLOTS);
 	list_init(&mm.cache_chain);
-	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem);
+	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem, 0,
+		    NULL);
 	init_wipe();
 	mm.rseq = sys_rseq_init();
 	if (mm.rseq)
@@ -98,7 +99,6 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 		mm_destroy();
 		return err;
 	}
-	mm.atomic.work = 1; /* fill the reserve on the first way out */
 	mm.up = true;
 	return 0;
 }
@@ -376,9 +376,10 @@ static void forget_publication(void)
 
 	mm.wipe->alive = 1;
 	mm.nr_events = 0;
-	mm.area_slot_next = 1;
-	while ((slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
+	while (mm.area_slot_next > 1 &&
+	       (slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
 		bitset_clear(&mm.area_slot_free, slot);
+	mm.area_slot_next = 1;
 }
 
 static int reset_slot(struct vm_struct *area, void *arg)

@@ -281,11 +281,17 @@ static inline void set_page_kind(struct page *page, enum page_kind kind)
 
 /* ---- buddy ---------------------------------------------------------------- */
 
-/* Address-ordered set of block numbers: bit trees of 64-way nodes. */
+/*
+ * Address-ordered set of block numbers: bit trees of 64-way nodes.  The first words
+ * of each level lie together in head, so that a small zone's sets share few pages.
+ */
 #define BITSET_LEVELS 5
 struct bitset {
 	uint64_t *level[BITSET_LEVELS]; /* level[0]: one bit a block */
-	unsigned int nr_levels;
+	uint64_t *head;
+	/* Level l has words [head_at[l], head_at[l + 1]) of it. */
+	uint16_t head_at[BITSET_LEVELS + 1];
+	uint16_t nr_levels;
 	uint64_t nr_bits;
 };
 
@@ -586,8 +592,11 @@ struct mm_client {
 
 /*
  * The reserve for handlers.  All fields are lock-free: a slot is taken and
- * filled by exchange.  Ordinary objects, made ready by mm_atomic_work().
+ * filled by exchange.  Ordinary objects, made ready by mm_atomic_work(): first when
+ * a handler found nothing (it gets a mapping) or so many slabs were made, for it
+ * would be most of the memory of a program that ends at once.
  */
+#define ATOMIC_FROM_SLABS  16
 #define ATOMIC_CLASSES	   4 /* 64, 256, 1024, 4096 bytes */
 #define ATOMIC_OBJECTS	   32
 #define ATOMIC_MAPS	   1024 /* larger, or none left: a mapping each */
@@ -595,15 +604,16 @@ struct mm_client {
 #define MM_AREA_SLOTS	   65536U
 #define MM_AREA_SLOT_WORDS (1024 + 16 + 1)
 struct mm_atomic {
+	uint32_t work; /* not 0: mm_atomic_work() has something to do */
+	/* Slots beyond were never used: nobody has to look there. */
+	uint32_t maps_end, deferred_end;
+	uint32_t slabs_seen; /* up to ATOMIC_FROM_SLABS */
 	void *slot[ATOMIC_CLASSES][ATOMIC_OBJECTS];
 	struct {
 		uintptr_t addr;
 		size_t len;
 	} map[ATOMIC_MAPS];
 	void *deferred[ATOMIC_FREES];
-	/* Slots beyond were never used: nobody has to look there. */
-	uint32_t maps_end, deferred_end;
-	uint32_t work; /* not 0: mm_atomic_work() has something to do */
 };
 
 /* How many events of a type were made lately; guarded by the event lock. */
@@ -613,30 +623,28 @@ struct mm_ratelimit {
 	uint32_t nr_suppressed;
 };
 
+/*
+ * Ordered by when it is touched: a program that ends at once has few pages of it.
+ */
 struct mm {
 	bool up;
 	bool rseq; /* arrays are used in sections, too; never again once false */
 	struct mm_wipe *wipe;
-	struct mm_config config;
-	struct mm_client client;
 	char *base;	      /* address of pfn 0 */
 	struct page *mem_map; /* of pfn 0; only online sections are mapped */
 	uint64_t nr_pfns;     /* size of all windows */
 	uint8_t *section;     /* per section: SECT_* flags */
+	struct mm_client client;
 	struct sys_lock map_lock; /* mapping of sections */
 	uint64_t *table_mem;	  /* bit trees, block types, section states */
 	size_t table_bytes;
 	unsigned int nr_zones;
 	unsigned int nr_slots; /* per-CPU slots in use */
-	struct zone zone[MAX_NR_ZONES];
 	struct sys_lock chain_lock;
 	struct list_head cache_chain;
 	uint32_t nr_cache_slots; /* used once, in the segment */
 	uint64_t cache_slots[MM_MAX_CACHES / 64]; /* bit: used now */
-	struct kmem_cache *kmalloc_table[KMALLOC_NR_STEPS];
 	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
-	struct kmem_cache *zone_caches[MAX_NR_ZONES][KMALLOC_NR];
-	uint32_t kmalloc_samples[KMALLOC_NR_STEPS]; /* dedicated.c */
 	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
 	struct sys_lock array_lock; /* creation of array_caches */
@@ -655,7 +663,6 @@ struct mm {
 	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;
-	struct carveout carveout[MM_MAX_CARVEOUTS];
 	unsigned int nr_carveouts;
 	bool carveouts_inherited; /* forked child: the parent gives them out */
 	uint64_t vm_random;	  /* state of the treap's priorities */
@@ -663,24 +670,31 @@ struct mm {
 	/* Segment slots of areas: [1, next) were used, those in free again. */
 	uint32_t area_slot_next;
 	struct bitset area_slot_free;
-	uint64_t area_slot_mem[MM_AREA_SLOT_WORDS];
-	struct mm_atomic atomic;
 	struct sys_lock device_lock;
 	unsigned int nr_devices;
-	/* Canonical, published by copy; a device keeps its place for ever. */
-	struct bs_abi_device device[MM_MAX_DEVICES];
 	uint32_t nr_forks; /* that made this process and those before it */
 	bool sandboxed;	   /* a seccomp filter is on: no unusual system call */
 	struct sys_lock event_lock;
 	uint64_t nr_events;
-	struct mm_ratelimit ratelimit[BS_NR_EVENTS];
 	uint64_t vmstat[BS_NR_VMSTAT];
+	struct mm_config config;
+	struct kmem_cache *kmalloc_table[KMALLOC_NR_STEPS];
+	struct mm_atomic atomic;
+	struct zone zone[MAX_NR_ZONES];
+	uint32_t kmalloc_samples[KMALLOC_NR_STEPS]; /* dedicated.c */
+	struct kmem_cache *zone_caches[MAX_NR_ZONES][KMALLOC_NR];
+	struct carveout carveout[MM_MAX_CARVEOUTS];
+	struct mm_ratelimit ratelimit[BS_NR_EVENTS];
+	uint64_t area_slot_mem[MM_AREA_SLOT_WORDS];
+	/* Canonical, published by copy; a device keeps its place for ever. */
+	struct bs_abi_device device[MM_MAX_DEVICES];
 };
 extern __attribute__((visibility("hidden"))) struct mm mm;
 
 #define SECT_ONLINE 0x1U
 #define SECT_MAPPED 0x2U
 #define SECT_TABLE  0x4U /* its part of mem_map is mapped */
+#define SECT_FRESH  0x8U /* one free block, not written down in mem_map yet */
 
 static inline char *pfn_to_virt(uint64_t pfn)
 {

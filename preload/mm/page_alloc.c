@@ -497,6 +497,10 @@ void zone_publish_pagemap(struct zone *zone)
 		nr = SECTION_PAGES;
 		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
 			continue;
+		if (mm.section[pfn >> SECTION_ORDER] & SECT_FRESH) {
+			pagemap_publish(pfn, nr, BS_PAGEMAP_FREE);
+			continue;
+		}
 		nr = page_span(page);
 		pagemap_publish(pfn, nr, pagemap_value(page));
 	}
@@ -511,14 +515,14 @@ void zone_abandon(struct zone *zone)
 {
 	struct bs_abi_zone *stat = &zone->stat;
 	unsigned int o, t;
-	uint64_t used = 0;
+	uint64_t used = 0, pfn;
 
+	for (pfn = zone->start_pfn; pfn < zone->start_pfn + stat->spanned_pages;
+	     pfn += SECTION_PAGES)
+		section_settle(pfn >> SECTION_ORDER);
 	for (o = 0; o < MAX_ORDER; o++) {
 		for (t = 0; t < MM_NR_TYPES; t++) {
-			struct bitset *list = buddy_list(zone, o, t);
-
-			memset(list->level[0], 0,
-			       bitset_words(list->nr_bits) * sizeof(uint64_t));
+			bitset_clear_all(buddy_list(zone, o, t));
 			stat->nr_free[t][o] = 0;
 		}
 	}

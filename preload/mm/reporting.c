@@ -64,6 +64,9 @@ uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
 				uint64_t pfn = zone->start_pfn + (i << o);
 				const struct page *page = pfn_to_page(pfn);
 
+				if (mm.section[pfn >> SECTION_ORDER] &
+				    SECT_FRESH)
+					continue;
 				if ((page->flags & PG_ZERO) ||
 				    page->freed_ns + decay_ns > now_ns)
 					continue;
@@ -100,6 +103,7 @@ void zone_shrink(struct zone *zone, bool all)
 						       stat->wmark_high_pages)
 				break;
 			pfn = zone->start_pfn + nr * SECTION_PAGES;
+			section_settle(pfn >> SECTION_ORDER);
 			if (!(pfn_to_page(pfn)->flags & PG_ZERO))
 				break;
 			buddy_del(zone, pfn);

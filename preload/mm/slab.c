@@ -98,6 +98,16 @@ static void cache_init_objs(const struct kmem_cache *cachep,
 	}
 }
 
+/* Is it time for the handlers' reserve? */
+static void see_slab(void)
+{
+	uint32_t seen =
+		__atomic_add_fetch(&mm.atomic.slabs_seen, 1, __ATOMIC_RELAXED);
+
+	if (seen == ATOMIC_FROM_SLABS)
+		__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELEASE);
+}
+
 bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
@@ -137,6 +147,9 @@ bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
 	if (cachep->flags & SLAB_RECLAIM_ACCOUNT)
 		zone_slab_reclaimable(page_to_pfn(page), nr_pages);
 	list3_unlock(cachep);
+	if (unlikely(__atomic_load_n(&mm.atomic.slabs_seen, __ATOMIC_RELAXED) <
+		     ATOMIC_FROM_SLABS))
+		see_slab();
 	return true;
 }
 

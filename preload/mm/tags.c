@@ -54,7 +54,8 @@ static void visit_zone(const struct visit *v, const struct zone *zone)
 	uint64_t end = pfn + zone->stat.spanned_pages;
 
 	while (pfn < end) {
-		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)) {
+		if ((mm.section[pfn >> SECTION_ORDER] &
+		     (SECT_ONLINE | SECT_FRESH)) != SECT_ONLINE) {
 			pfn = ALIGN_DOWN(pfn, SECTION_PAGES) + SECTION_PAGES;
 			continue;
 		}

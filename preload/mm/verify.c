@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "preload/mm/bitset.h"
+#include "preload/mm/buddy.h"
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
@@ -145,6 +146,7 @@ static uint64_t check_frame(struct walk *w, struct zone *zone, uint64_t pfn)
 {
 	const struct page *page = pfn_to_page(pfn);
 
+	section_settle(pfn >> SECTION_ORDER);
 	switch (page_kind(page)) {
 	case PK_FREE:
 		check_free(w, zone, pfn);

@@ -24,6 +24,11 @@
 #define PAGE_SIZE  (1UL << PAGE_SHIFT)
 #define PAGE_MASK  (~(PAGE_SIZE - 1))
 
+/*
+ * A large variable of which little is touched, or late: apart from the small ones,
+ * which then share pages.
+ */
+#define SYS_LARGE   __attribute__((section(".bss.large")))
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -155,7 +155,8 @@ uint32_t sampling_rate_of(uint64_t bytes)
 static struct caller {
 	uint64_t word;
 	uint64_t allocs;
-} callers[NR_CALLERS];
+} callers[NR_CALLERS] SYS_LARGE;
+static bool callers_used;
 
 static struct caller *caller_slot(uintptr_t pc)
 {
@@ -474,8 +475,10 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 		STORE(sampling.rate, sampling_rate_of(sample_bytes));
 	if (budget)
 		STORE(sampling.budget, MIN(budget, 1000U));
-	for (i = 0; i < NR_CALLERS; i++)
+	/* None is known before the first mode: their pages stay untouched. */
+	for (i = 0; i < NR_CALLERS && callers_used; i++)
 		STORE(callers[i].word, 0);
+	callers_used = true;
 	if (mode != BS_TRACE_EXACT)
 		STORE(sampling.sparse, 1);
 	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Rule 8: fork while other threads allocate; the child allocates at once, has a
- * segment of its own and leaves the parent's alone.  By fork(), _Fork() and the
- * bare system call.
+ * segment of its own, unless it ends at once, and leaves the parent's alone.  By
+ * fork(), _Fork() and the bare system call.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -81,12 +81,46 @@ static pid_t make(int way)
 	}
 }
 
+/* One that is about to end, or to exec, makes no segment. */
+static void short_lived(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		for (size_t i = 0; i < 20; i++)
+			free(malloc(i * 100));
+		_exit(0);
+	}
+	CHECK(pid > 0);
+	CHECK(!wait_for(pid));
+	CHECK(!open_segment(pid));
+}
+
+/* One that allocates little has a segment soon all the same, which ends with it. */
+static void idle(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		for (int i = 0; i < 30 && !open_segment(getpid()); i++) {
+			usleep(25000);
+			free(malloc(100));
+		}
+		_exit(open_segment(getpid()) ? 0 : 1);
+	}
+	CHECK(pid > 0);
+	CHECK(!wait_for(pid));
+	CHECK(open_segment(pid)->state == BS_STATE_EXITED);
+}
+
 int main(void)
 {
 	const struct bs_abi_header *seg = open_segment(getpid());
 	pthread_t t[NR_THREADS];
 
 	CHECK(seg);
+	short_lived();
+	idle();
 	CHECK(!pthread_atfork(prepare, NULL, in_child));
 	for (uintptr_t i = 0; i < NR_THREADS; i++)
 		CHECK(!pthread_create(&t[i], NULL, churn, (void *)(i + 1)));

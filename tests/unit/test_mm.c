@@ -17,10 +17,12 @@
 
 #include <cmocka.h>
 
+#include "preload/mm/bitset.h"
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/pcp.h"
 #include "preload/mm/slab.h"
+#include "preload/mm/slab_cache.h"
 #include "preload/mm/vmalloc.h"
 #include "tests/unit/mm_model.h"
 
@@ -1005,7 +1007,13 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 
 	(void)state;
 	start(NULL);
+	assert_false(mm_atomic_pending());
+	big = mm_atomic_alloc(50, 16, true); /* a mapping: nothing is ready */
+	assert_non_null(big);
+	assert_false(mm_in_arena(big));
 	assert_true(mm_atomic_pending());
+	mm_atomic_work(free_deferred);
+	assert_true(mm_atomic_free(big));
 	mm_atomic_work(free_deferred);
 	assert_false(mm_atomic_pending());
 	for (i = 0; i < 40; i++) {
@@ -1013,6 +1021,7 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 		assert_non_null(p[i]);
 		memset(p[i], 1, 50);
 	}
+	assert_true(mm_in_arena(p[0]));
 	big = mm_atomic_alloc(MIB, 16, false);
 	assert_non_null(big);
 	big[MIB - 1] = 1;
@@ -1029,8 +1038,24 @@ static void mm_atomic_reserve_serves_and_is_refilled(void **state)
 	}
 	mm_atomic_work(free_deferred);
 	assert_mm_holds();
-	assert_int_equal(mm.vmstat[BS_VMSTAT_DEFERRED_FREES], 41);
+	assert_int_equal(mm.vmstat[BS_VMSTAT_DEFERRED_FREES], 42);
 	assert_int_equal(mm.vmstat[BS_VMSTAT_ATOMIC_FAILED], 0);
+}
+
+static void mm_atomic_reserve_after_a_few_slabs_is_asked_for(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	for (i = 1; i <= ATOMIC_FROM_SLABS; i++) {
+		assert_false(mm_atomic_pending());
+		assert_true(cache_grow(mm.kmalloc_caches[0], GFP_KERNEL));
+	}
+	assert_true(mm_atomic_pending());
+	mm_atomic_work(free_deferred);
+	assert_false(mm_atomic_pending());
+	assert_mm_holds();
 }
 
 /* Nobody refills meanwhile, as when all wait for one that is long inside. */
@@ -1064,6 +1089,96 @@ static void mm_atomic_reserve_outlasts_a_stall(void **state)
 	assert_int_equal(mm.vmstat[BS_VMSTAT_ATOMIC_FAILED], 0);
 	assert_int_equal(mm.vmstat[BS_VMSTAT_LOST_FREES], 0);
 	assert_int_equal(mm.vmstat[BS_VMSTAT_DEFERRED_FREES], 2000);
+}
+
+/* ---- tables ---------------------------------------------------------------------- */
+
+#define NR_BITS 300000U
+
+/* Of a set whose first words lie elsewhere; heads of 0 blocks to more than all. */
+static void check_bitset(struct model *m, uint64_t nr_head)
+{
+	static uint64_t mem[NR_BITS / 32], head[NR_BITS / 32];
+	static bool member[NR_BITS];
+	struct bitset b;
+	unsigned int i, n;
+	uint64_t at;
+
+	memset(mem, 0, sizeof(mem));
+	memset(head, 0, sizeof(head));
+	memset(member, 0, sizeof(member));
+	assert_true(bitset_words(NR_BITS) <= NR_BITS / 32);
+	bitset_init(&b, NR_BITS, mem, nr_head, head);
+	assert_int_equal(b.head_at[b.nr_levels],
+			 bitset_head_words(NR_BITS, nr_head));
+	for (n = 0; n < 3000; n++) {
+		i = (unsigned int)(model_random(m) % NR_BITS);
+		if (n % 2) /* around the border, too */
+			i = (unsigned int)(nr_head + i % 512) % NR_BITS;
+		if (member[i])
+			bitset_clear(&b, i);
+		else
+			bitset_set(&b, i);
+		member[i] = !member[i];
+	}
+	for (i = 0, at = bitset_first(&b); i < NR_BITS; i++) {
+		assert_int_equal(bitset_test(&b, i), member[i]);
+		if (!member[i])
+			continue;
+		assert_int_equal(at, i);
+		n = i;
+		at = bitset_next(&b, at + 1);
+	}
+	assert_int_equal(at, BITSET_NONE);
+	assert_int_equal(bitset_last(&b), n);
+	bitset_clear_all(&b);
+	for (i = 0; i < NR_BITS; i++)
+		assert_false(bitset_test(&b, i));
+}
+
+static void bitset_with_head_agrees_with_plain_bits(void **state)
+{
+	const uint64_t heads[] = { 0, 1, 64, 4096, 16384, NR_BITS, 1U << 20 };
+	static struct model m;
+	unsigned int i;
+
+	(void)state;
+	model_init(&m, test_seed(), 0);
+	for (i = 0; i < ARRAY_SIZE(heads); i++)
+		check_bitset(&m, heads[i]);
+}
+
+static bool is_fresh(uint64_t section)
+{
+	return mm.section[section] & SECT_FRESH;
+}
+
+static void sections_are_written_down_when_needed(void **state)
+{
+	struct mm_config c;
+	uint64_t s, nr;
+	void *p;
+
+	(void)state;
+	mm_default_config(&c);
+	assert_int_equal(mm_init(&c, NULL), 0);
+	nr = mm.zone[0].initial_pages / SECTION_PAGES;
+	assert_true(nr > 3);
+	for (s = 0; s < nr; s++)
+		assert_int_equal(is_fresh(s), s > 0); /* 0: descriptors */
+	assert_int_equal(free_blocks(0, SECTION_ORDER), nr - 1);
+	p = alloc_pages_exact(4 * MIB, GFP_KERNEL);
+	assert_non_null(p);
+	s = virt_to_pfn(p) >> SECTION_ORDER;
+	assert_false(is_fresh(s));
+	assert_true(is_fresh(nr - 1));
+	assert_int_equal(mm_lookup(pfn_to_virt((nr - 1) << SECTION_ORDER),
+				   &(struct mm_block){ 0 }),
+			 -EINVAL); /* nobody ever had it */
+	release(p);
+	assert_mm_holds(); /* the walk needs all records */
+	for (s = 0; s < nr; s++)
+		assert_false(is_fresh(s));
 }
 
 #define TEST(fn) cmocka_unit_test_teardown(fn, stop)
@@ -1111,7 +1226,10 @@ int main(void)
 		TEST(mm_fork_child_allocates_and_holds),
 		TEST(mm_raw_child_gives_up_what_was_locked),
 		TEST(mm_atomic_reserve_serves_and_is_refilled),
+		TEST(mm_atomic_reserve_after_a_few_slabs_is_asked_for),
 		TEST(mm_atomic_reserve_outlasts_a_stall),
+		TEST(bitset_with_head_agrees_with_plain_bits),
+		TEST(sections_are_written_down_when_needed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
