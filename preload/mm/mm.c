@@ -87,6 +87,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	mm.rseq = !mm.config.tags && sys_rseq_init();
 	if (mm.rseq)
 		mm.wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
+	else
+		sys_rseq_stay_cold();
 	err = page_alloc_init();
 	if (!err)
 		err = kmalloc_init();
@@ -98,7 +100,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 		mm_destroy();
 		return err;
 	}
-	mm.atomic.work = 1; /* fill the reserve on the first way out */
+	mm.atomic.work =
+		MM_WORK_ATOMIC; /* fill the reserve on the first way out */
 	mm.up = true;
 	return 0;
 }

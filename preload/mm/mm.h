@@ -317,6 +317,8 @@ struct zone {
 	uint64_t lost_end; /* raw fork: frames below are never free again */
 	struct per_cpu_pages *pcp; /* one for each slot in use */
 	uint64_t last_drain_ns;
+	uint64_t
+		decay_nr_alloc; /* stat.nr_alloc at the last round of decay.c */
 	struct bs_abi_zone stat; /* canonical counters; published by copy */
 };
 
@@ -398,6 +400,8 @@ struct kmem_list3 {
 	struct array_cache *shared; /* created at the first flush */
 	uint64_t next_reap_ns;
 	uint32_t free_touched;
+	uint64_t
+		decay_moves; /* refills + flushes at the last round of decay.c */
 };
 
 /* kmem_cache.flags: the kernel's, then ours. */
@@ -592,8 +596,10 @@ struct mm_atomic {
 	void *deferred[ATOMIC_FREES];
 	/* Slots beyond were never used: nobody has to look there. */
 	uint32_t maps_end, deferred_end;
-	uint32_t work; /* not 0: mm_atomic_work() has something to do */
+	uint32_t work; /* MM_WORK_*: mm_atomic_work() has something to do */
 };
+#define MM_WORK_ATOMIC 1U /* what handlers freed and took */
+#define MM_WORK_DECAY  2U /* free memory is to go back in time */
 
 /* How many events of a type were made lately; guarded by the event lock. */
 struct mm_ratelimit {
@@ -631,6 +637,7 @@ struct mm {
 	struct sys_lock array_lock; /* creation of array_caches */
 	struct sys_lock stop_lock;  /* nr_stops, wipe->slots */
 	uint32_t nr_stops;	    /* who wants no section to run */
+	uint64_t decay_next_ns;	    /* decay.c; atomic */
 	struct sys_lock meta_lock;  /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	struct meta_chunk
@@ -733,6 +740,16 @@ void mm_sections_stop(void);
 void mm_sections_start(void);
 /* Never again: a thread may run without its rseq, or membarrier be forbidden. */
 void mm_sections_end(void);
+
+/* ---- decay --------------------------------------------------------------------------- */
+
+/* Memory became free.  Context: any lock held. */
+void mm_decay_wait(uint64_t now_ns);
+/*
+ * A round, if it is due.  mm_atomic_work() calls it.
+ * Context: no lock held.
+ */
+void mm_decay_poll(uint64_t now_ns);
 
 /* ---- allocation -------------------------------------------------------------------- */
 

@@ -153,6 +153,7 @@ static void lazy_add(struct vm_struct *area)
 	area->flags |= BS_AREA_LAZY;
 	area->born_ns = sys_now_coarse_ns();
 	mm.vm_lazy_bytes += area->size;
+	mm_decay_wait(area->born_ns);
 	mm_count(BS_VMSTAT_LAZY_PAGES, (int64_t)(area->size >> PAGE_SHIFT));
 }
 
