@@ -59,17 +59,14 @@ static bool round_of_zone(struct zone *zone, uint64_t now_ns)
 
 static void do_round(uint64_t now_ns)
 {
-	bool left = false;
+	bool left = vmalloc_purge(mm.config.decay_ns);
 	unsigned int i;
 
-	vmalloc_purge(mm.config.decay_ns);
 	if (cache_reap_idle())
 		left = true;
 	for (i = 0; i < mm.nr_zones; i++)
 		if (round_of_zone(&mm.zone[i], now_ns))
 			left = true;
-	if (__atomic_load_n(&mm.vm_lazy_bytes, __ATOMIC_RELAXED))
-		left = true;
 	if (!left)
 		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_DECAY,
 				   __ATOMIC_RELAXED);

@@ -413,7 +413,9 @@ unsigned int mm_raw_child(void)
 			NULL; /* frees of those areas are not ours any more */
 		mm.nr_areas = 0;
 		list_init(&mm.vm_lazy);
+		list_init(&mm.vm_loose);
 		mm.vm_lazy_bytes = 0;
+		mm.vm_live_bytes = 0;
 		mm.vm_window_bytes = 0;
 		lost++;
 	}

@@ -478,7 +478,8 @@ struct vm_struct {
 	uint64_t phys_addr;
 	gfp_t gfp;	       /* __GFP_ZONE bits: where its frames come from */
 	char *path;	       /* kmalloc'ed, NULL: none */
-	struct list_head lazy; /* on the lazy list when BS_AREA_LAZY */
+	bool loose;	       /* live, and larger than was asked for */
+	struct list_head lazy; /* on vm_lazy when BS_AREA_LAZY, or vm_loose */
 };
 
 /*
@@ -647,8 +648,11 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
-	uint64_t vm_keep_bytes;	  /* the largest area that was ever freed */
-	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
+	struct list_head vm_loose; /* oldest first */
+	uint64_t vm_live_bytes,
+		vm_live_peak_bytes; /* of malloc() and its kin */
+	uint64_t vm_keep_bytes;	    /* the largest area that was ever freed */
+	uint64_t vm_window_bytes;   /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;
 	struct carveout carveout[MM_MAX_CARVEOUTS];
