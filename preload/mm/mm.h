@@ -35,6 +35,7 @@
  *     private, anonymous and writable.
  * 1.8 Free page reporting: free blocks give their memory back after a decay
  *     time.  A reported or never used block is known to be zero (PG_ZERO).
+ *     decay.c tells who looks at the clock.
  *
  * 2. Invariants (mm_verify proves them; the numbers are in its messages)
  * ----------------------------------------------------------------------
