@@ -27,6 +27,7 @@ libmm_la_SOURCES = \
 	preload/mm/page_alloc.h \
 	preload/mm/pcp.c \
 	preload/mm/pcp.h \
+	preload/mm/decay.c \
 	preload/mm/reporting.c \
 	preload/mm/slab.c \
 	preload/mm/slab.h \

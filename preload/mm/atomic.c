@@ -111,7 +111,7 @@ void *mm_atomic_alloc(size_t size, size_t align, bool zero)
 		if (want <= class_bytes(class))
 			p = take_slot(class);
 	/* After the slot is empty: who sees this fills it. */
-	__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC, __ATOMIC_RELEASE);
 	if (!p)
 		p = map_new(size ? size : 1, align);
 	if (!p) {
@@ -149,16 +149,16 @@ bool mm_atomic_free(void *p)
 	bool deferred = defer(p);
 
 	/* After p is there: who sees this finds it. */
-	__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC, __ATOMIC_RELEASE);
 	mm_count(deferred ? BS_VMSTAT_DEFERRED_FREES : BS_VMSTAT_LOST_FREES, 1);
 	return true;
 }
 
-void mm_atomic_work(void (*free_fn)(void *p))
+/* What handlers freed; the reserve is filled up. */
+static void handlers_work(void (*free_fn)(void *p))
 {
 	unsigned int class, i, end;
 
-	__atomic_exchange_n(&mm.atomic.work, 0, __ATOMIC_ACQ_REL);
 	end = __atomic_load_n(&mm.atomic.deferred_end, __ATOMIC_ACQUIRE);
 	for (i = 0; i < end; i++) {
 		void **slot = &mm.atomic.deferred[i];
@@ -184,6 +184,19 @@ void mm_atomic_work(void (*free_fn)(void *p))
 				kmem_cache_free(cachep, p);
 		}
 	}
+}
+
+void mm_atomic_work(void (*free_fn)(void *p))
+{
+	uint32_t work = __atomic_load_n(&mm.atomic.work, __ATOMIC_RELAXED);
+
+	if (work & MM_WORK_ATOMIC) {
+		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_ATOMIC,
+				   __ATOMIC_ACQ_REL);
+		handlers_work(free_fn);
+	}
+	if (work & MM_WORK_DECAY)
+		mm_decay_poll(sys_now_coarse_ns());
 }
 
 int atomic_lookup(const void *p, struct mm_block *b)

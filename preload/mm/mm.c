@@ -88,6 +88,8 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	mm.rseq = sys_rseq_init();
 	if (mm.rseq)
 		mm.wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
+	else
+		sys_rseq_stay_cold();
 	err = page_alloc_init();
 	if (!err)
 		err = kmalloc_init();
@@ -412,7 +414,9 @@ unsigned int mm_raw_child(void)
 			NULL; /* frees of those areas are not ours any more */
 		mm.nr_areas = 0;
 		list_init(&mm.vm_lazy);
+		list_init(&mm.vm_loose);
 		mm.vm_lazy_bytes = 0;
+		mm.vm_live_bytes = 0;
 		mm.vm_window_bytes = 0;
 		lost++;
 	}

@@ -35,6 +35,7 @@
  *     private, anonymous and writable.
  * 1.8 Free page reporting: free blocks give their memory back after a decay
  *     time.  A reported or never used block is known to be zero (PG_ZERO).
+ *     decay.c tells who looks at the clock.
  *
  * 2. Invariants (mm_verify proves them; the numbers are in its messages)
  * ----------------------------------------------------------------------
@@ -332,6 +333,8 @@ struct zone {
 	uint64_t lost_end; /* raw fork: frames below are never free again */
 	struct per_cpu_pages *pcp; /* one for each slot in use */
 	uint64_t last_drain_ns;
+	uint64_t
+		decay_nr_alloc; /* stat.nr_alloc at the last round of decay.c */
 	struct bs_abi_zone stat; /* canonical counters; published by copy */
 };
 
@@ -412,6 +415,8 @@ struct kmem_list3 {
 	struct array_cache *shared; /* created at the first flush */
 	uint64_t next_reap_ns;
 	uint32_t free_touched;
+	uint64_t
+		decay_moves; /* refills + flushes at the last round of decay.c */
 };
 
 /* kmem_cache.flags: the kernel's, then ours. */
@@ -489,7 +494,8 @@ struct vm_struct {
 	uint64_t phys_addr;
 	gfp_t gfp;	       /* __GFP_ZONE bits: where its frames come from */
 	char *path;	       /* kmalloc'ed, NULL: none */
-	struct list_head lazy; /* on the lazy list when BS_AREA_LAZY */
+	bool loose;	       /* live, and larger than was asked for */
+	struct list_head lazy; /* on vm_lazy when BS_AREA_LAZY, or vm_loose */
 };
 
 /*
@@ -604,7 +610,7 @@ struct mm_client {
 #define MM_AREA_SLOTS	   65536U
 #define MM_AREA_SLOT_WORDS (1024 + 16 + 1)
 struct mm_atomic {
-	uint32_t work; /* not 0: mm_atomic_work() has something to do */
+	uint32_t work; /* MM_WORK_*: mm_atomic_work() has something to do */
 	/* Slots beyond were never used: nobody has to look there. */
 	uint32_t maps_end, deferred_end;
 	uint32_t slabs_seen; /* up to ATOMIC_FROM_SLABS */
@@ -615,6 +621,8 @@ struct mm_atomic {
 	} map[ATOMIC_MAPS];
 	void *deferred[ATOMIC_FREES];
 };
+#define MM_WORK_ATOMIC 1U /* what handlers freed and took */
+#define MM_WORK_DECAY  2U /* free memory is to go back in time */
 
 /* How many events of a type were made lately; guarded by the event lock. */
 struct mm_ratelimit {
@@ -650,6 +658,7 @@ struct mm {
 	struct sys_lock array_lock; /* creation of array_caches */
 	struct sys_lock stop_lock;  /* nr_stops, wipe->slots */
 	uint32_t nr_stops;	    /* who wants no section to run */
+	uint64_t decay_next_ns;	    /* decay.c; atomic */
 	struct sys_lock meta_lock;  /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	struct meta_chunk
@@ -659,8 +668,11 @@ struct mm {
 	struct vm_struct *vm_root;
 	struct list_head vm_lazy; /* oldest first */
 	uint64_t vm_lazy_bytes;
-	uint64_t vm_keep_bytes;	  /* the largest area that was ever freed */
-	uint64_t vm_window_bytes; /* addresses of areas with a guard page */
+	struct list_head vm_loose; /* oldest first */
+	uint64_t vm_live_bytes,
+		vm_live_peak_bytes; /* of malloc() and its kin */
+	uint64_t vm_keep_bytes;	    /* the largest area that was ever freed */
+	uint64_t vm_window_bytes;   /* addresses of areas with a guard page */
 	bool window_full_said;
 	uint32_t nr_vmaps;
 	unsigned int nr_carveouts;
@@ -758,6 +770,16 @@ void mm_sections_stop(void);
 void mm_sections_start(void);
 /* Never again: a thread may run without its rseq, or membarrier be forbidden. */
 void mm_sections_end(void);
+
+/* ---- decay --------------------------------------------------------------------------- */
+
+/* Memory became free.  Context: any lock held. */
+void mm_decay_wait(uint64_t now_ns);
+/*
+ * A round, if it is due.  mm_atomic_work() calls it.
+ * Context: no lock held.
+ */
+void mm_decay_poll(uint64_t now_ns);
 
 /* ---- allocation -------------------------------------------------------------------- */
 

@@ -344,6 +344,7 @@ static void free_range_used(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
 		pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
 	}
 	zone_report_if_due(zone, now_ns);
+	mm_decay_wait(now_ns);
 }
 
 void free_page_range(uint64_t pfn, uint64_t nr_pages, enum bs_use use,

@@ -23,6 +23,21 @@
 #define REPORT_NOW_PAGES ((8UL << 20) >> PAGE_SHIFT)
 
 /*
+ * Of a whole section's records only the head says anything; the others may be
+ * zero.  The first page of them stays.
+ */
+static void report_records(uint64_t pfn)
+{
+	uint64_t skip = PAGE_SIZE / sizeof(struct page);
+
+	static_assert(SECTION_PAGES % (PAGE_SIZE / sizeof(struct page)) == 0,
+		      "a section's records are whole pages");
+	sys_madvise((char *)pfn_to_page(pfn + skip),
+		    (SECTION_PAGES - skip) * sizeof(struct page),
+		    MADV_DONTNEED);
+}
+
+/*
  * Reported blocks are zero only after the kernel said so: on locked memory
  * MADV_DONTNEED fails and the content stays.
  */
@@ -34,6 +49,8 @@ static bool report_block(struct zone *zone, uint64_t pfn, unsigned int order)
 	if (section_mapped(pfn >> SECTION_ORDER) &&
 	    sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order, MADV_DONTNEED))
 		return false;
+	if (order == SECTION_ORDER)
+		report_records(pfn);
 	page->flags |= PG_ZERO;
 	zone->dirty_free_pages -= 1UL << order;
 	zone->stat.reported_pages += 1UL << order;

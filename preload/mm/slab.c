@@ -27,6 +27,8 @@
 #define REAP_NS		2000000000ULL /* per-CPU arrays */
 #define REAP_LIST3_NS	4000000000ULL /* free slabs and the shared array */
 #define UNTOUCHED_BATCH 16U
+/* Objects that an idle array keeps: what small calls take and give back. */
+#define IDLE_KEEP 2U
 /* An array is locked in the slot's own section; so often a thread may move. */
 #define SLOT_TRIES 4
 
@@ -105,7 +107,8 @@ static void see_slab(void)
 		__atomic_add_fetch(&mm.atomic.slabs_seen, 1, __ATOMIC_RELAXED);
 
 	if (seen == ATOMIC_FROM_SLABS)
-		__atomic_store_n(&mm.atomic.work, 1, __ATOMIC_RELEASE);
+		__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC,
+				  __ATOMIC_RELEASE);
 }
 
 bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
@@ -805,6 +808,83 @@ void cache_reap(uint64_t now_ns)
 	}
 	mm_sections_start();
 	cache_chain_unlock();
+}
+
+/* All but the newest objects of an array.  Sections are stopped. */
+static bool drain_idle_array(struct kmem_cache *cachep, struct array_cache *ac)
+{
+	struct list_head *chain = NULL;
+	bool any = false;
+
+	if (!ac || !sys_trylock(&ac->lock, SYS_RANK_CPU))
+		return false;
+	count_hits(ac);
+	if (ac->avail > IDLE_KEEP) {
+		chain = flush_array(cachep, ac, ac->avail - IDLE_KEEP, false);
+		any = true;
+	}
+	cpu_cache_unlock(cachep, ac);
+	destroy_slabs(cachep, chain);
+	return any;
+}
+
+/* No array went to the lists since the last round.  List lock held. */
+static bool is_idle(struct kmem_cache *cachep)
+{
+	struct kmem_list3 *l3 = &cachep->list3;
+	uint64_t moves = cachep->refills + cachep->flushes;
+	bool idle = l3->decay_moves == moves;
+
+	l3->decay_moves = moves;
+	return idle;
+}
+
+static bool drain_idle_cache(struct kmem_cache *cachep)
+{
+	struct kmem_list3 *l3 = &cachep->list3;
+	struct list_head *from_shared, *chain;
+	bool idle, any;
+	uint64_t before;
+	unsigned int i;
+
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	idle = is_idle(cachep);
+	any = !idle && l3->free_objects;
+	sys_unlock(&l3->list_lock, SYS_RANK_LIST);
+	if (!idle)
+		return any;
+	for (i = 0; i < mm.nr_slots; i++)
+		any |= drain_idle_array(cachep,
+					__atomic_load_n(&cachep->array[i],
+							__ATOMIC_ACQUIRE));
+	sys_lock(&l3->list_lock, SYS_RANK_LIST);
+	any |= l3->shared && l3->shared->avail;
+	from_shared = drain_shared(cachep, UINT32_MAX);
+	before = l3->nr_slabs;
+	chain = unlink_free_slabs(cachep, UINT64_MAX);
+	cachep->reaped += before - l3->nr_slabs;
+	any |= chain != NULL;
+	is_idle(cachep); /* this round's own flushes */
+	list3_unlock(cachep);
+	destroy_slabs(cachep, from_shared);
+	destroy_slabs(cachep, chain);
+	return any;
+}
+
+bool cache_reap_idle(void)
+{
+	struct list_head *pos;
+	bool any = false;
+
+	if (!cache_chain_trylock()) /* next time */
+		return true;
+	mm_sections_stop();
+	list_for_each(pos, &mm.cache_chain)
+		any |= drain_idle_cache(
+			list_entry(pos, struct kmem_cache, next));
+	mm_sections_start();
+	cache_chain_unlock();
+	return any;
 }
 
 uint64_t kmem_cache_shrink_all(void)

@@ -199,7 +199,8 @@ size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 /*
  * kmalloc() and kfree() of what most calls are, with no lock and nothing held: for
  * requests of 1 to `most` bytes, wipe.fast_bytes or wipe.section_bytes, and blocks
- * without a tag.  NULL and false: nothing done.
+ * without a tag.  NULL and false: nothing done; so is the first call after the thread
+ * was off its processor, for decay.c.
  */
 static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 								 uint32_t most)
@@ -207,7 +208,7 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 	size_t last = size - 1;
 
 	static_assert(KMALLOC_FINE_STEP == 16, "last >> 4 is the step before");
-	if (unlikely(last >= most))
+	if (unlikely(last >= most) || unlikely(!sys_rseq_is_warm()))
 		return NULL;
 	return cache_pop(__atomic_load_n(&mm.kmalloc_table[(last >> 4) + 1],
 					 __ATOMIC_ACQUIRE));
@@ -219,8 +220,7 @@ static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
 	struct kmem_cache *cachep;
 	struct page *page;
 
-	if (unlikely(!mm_wipe_page.wipe.section_bytes) ||
-	    unlikely(pfn >= mm.nr_pfns) ||
+	if (unlikely(!sys_rseq_is_warm()) || unlikely(pfn >= mm.nr_pfns) ||
 	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
 		return false;
 	page = pfn_to_page(pfn);
@@ -239,6 +239,8 @@ uint64_t kmem_cache_shrink_all(void);
 uint64_t cache_drain(struct kmem_cache *cachep);
 /* Every REAP_NS, from slow paths. */
 void cache_reap(uint64_t now_ns);
+/* The same whole for caches that are idle.  True: objects or slabs were freed. */
+bool cache_reap_idle(void);
 /* Raw fork: give up what is locked.  Returns the number given up. */
 unsigned int slab_raw_child(void);
 

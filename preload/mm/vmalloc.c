@@ -22,12 +22,16 @@
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
 
-/* A kept area may be this much larger than the request that reuses it: 1/8. */
-#define REUSE_SLACK_SHIFT 3
+/*
+ * A kept area may be twice as large as the request that reuses it.  What is more
+ * than an eighth too much goes back when the area has lived for the decay time.
+ */
+#define LOOSE_SHIFT 3
 
 int vmalloc_init(void)
 {
 	list_init(&mm.vm_lazy);
+	list_init(&mm.vm_loose);
 	mm.area_slot_next = 1;
 	mm.vm_cachep = kmem_cache_create("vm_struct", sizeof(struct vm_struct),
 					 0, 0, NULL);
@@ -125,12 +129,34 @@ static uint64_t map_area(uint64_t bytes, struct vm_request *req)
 
 /* ---- kept areas ----------------------------------------------------------------- */
 
+/* A hollow one keeps nothing but its addresses. */
+static void count_lazy(const struct vm_struct *area, int sign)
+{
+	int64_t pages = sign * (int64_t)area->charged_pages;
+
+	mm.vm_lazy_bytes += (uint64_t)(pages * (int64_t)PAGE_SIZE);
+	mm_count(BS_VMSTAT_LAZY_PAGES, pages);
+}
+
 static void lazy_del(struct vm_struct *area)
 {
 	list_del(&area->lazy);
 	area->flags &= ~BS_AREA_LAZY;
-	mm.vm_lazy_bytes -= area->size;
-	mm_count(BS_VMSTAT_LAZY_PAGES, -(int64_t)(area->size >> PAGE_SHIFT));
+	count_lazy(area, -1);
+}
+
+static void loose_del(struct vm_struct *area)
+{
+	if (area->loose)
+		list_del(&area->lazy);
+	area->loose = false;
+}
+
+static void loose_add_if(struct vm_struct *area, uint64_t bytes)
+{
+	area->loose = area->size - bytes > bytes >> LOOSE_SHIFT;
+	if (area->loose)
+		list_add_tail(&area->lazy, &mm.vm_loose);
 }
 
 /*
@@ -152,8 +178,8 @@ static void lazy_add(struct vm_struct *area)
 	list_add_tail(&area->lazy, &mm.vm_lazy);
 	area->flags |= BS_AREA_LAZY;
 	area->born_ns = sys_now_coarse_ns();
-	mm.vm_lazy_bytes += area->size;
-	mm_count(BS_VMSTAT_LAZY_PAGES, (int64_t)(area->size >> PAGE_SHIFT));
+	count_lazy(area, 1);
+	mm_decay_wait(area->born_ns);
 }
 
 static void destroy_area(struct vm_struct *area)
@@ -180,16 +206,58 @@ static void purge_locked(uint64_t max_bytes, uint64_t age_ns)
 	}
 }
 
-void vmalloc_purge(uint64_t age_ns)
+/*
+ * What may be kept, so that live and kept areas together, and `more` bytes, are not
+ * more than was alive at once.
+ */
+static uint64_t keep_bytes(uint64_t more)
 {
+	uint64_t live = mm.vm_live_bytes + more;
+
+	return MIN(mm.config.lazy_max_bytes,
+		   mm.vm_live_peak_bytes > live ? mm.vm_live_peak_bytes - live
+						: 0);
+}
+
+static void count_live(int64_t bytes)
+{
+	mm.vm_live_bytes += (uint64_t)bytes;
+	mm.vm_live_peak_bytes = MAX(mm.vm_live_peak_bytes, mm.vm_live_bytes);
+}
+
+static bool shrink(struct vm_struct *area, uint64_t bytes);
+
+static void tighten_locked(uint64_t age_ns)
+{
+	uint64_t now_ns = sys_now_coarse_ns();
+
+	while (!list_empty(&mm.vm_loose)) {
+		struct vm_struct *area =
+			list_entry(mm.vm_loose.next, struct vm_struct, lazy);
+
+		if (area->born_ns + age_ns > now_ns)
+			break;
+		loose_del(area);
+		if (shrink(area, ALIGN_UP(area->requested_bytes, PAGE_SIZE)))
+			vm_publish(area);
+	}
+}
+
+bool vmalloc_purge(uint64_t age_ns)
+{
+	bool left;
+
 	sys_lock(&mm.vm_lock, SYS_RANK_VM);
 	purge_locked(UINT64_MAX, age_ns);
+	tighten_locked(age_ns);
+	left = !list_empty(&mm.vm_lazy) || !list_empty(&mm.vm_loose);
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	return left;
 }
 
 static struct vm_struct *lazy_take(uint64_t bytes, const struct vm_request *req)
 {
-	uint64_t slack = req->exact ? 0 : bytes >> REUSE_SLACK_SHIFT;
+	uint64_t slack = req->exact ? 0 : bytes;
 	struct list_head *pos;
 
 	for (pos = mm.vm_lazy.prev; pos != &mm.vm_lazy; pos = pos->prev) {
@@ -202,6 +270,7 @@ static struct vm_struct *lazy_take(uint64_t bytes, const struct vm_request *req)
 		    area->gfp != (req->gfp & __GFP_ZONE_MASK))
 			continue;
 		lazy_del(area);
+		loose_add_if(area, bytes);
 		mm_count(BS_VMSTAT_VM_REUSED, 1);
 		return area;
 	}
@@ -241,11 +310,14 @@ struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
 	area = lazy_take(bytes, req);
 	if (area && (req->gfp & __GFP_ZERO) &&
 	    sys_madvise((void *)area->addr, area->size, MADV_DONTNEED)) {
+		loose_del(area);
 		destroy_area(area);
 		area = NULL;
 	}
-	if (!area)
+	if (!area) {
+		purge_locked(keep_bytes(bytes), mm.config.decay_ns);
 		area = new_area(bytes, req);
+	}
 	if (!area && !list_empty(&mm.vm_lazy)) {
 		purge_locked(0, 0);
 		area = new_area(bytes, req);
@@ -253,6 +325,7 @@ struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
 	if (area) {
 		area->tag = 0;
 		area->born_ns = sys_now_coarse_ns();
+		count_live((int64_t)area->size);
 	}
 	return area;
 }
@@ -338,10 +411,12 @@ int vmalloc_free(void *p)
 	area = area_at(p);
 	if (area) {
 		pages = vm_take_pages(area);
+		loose_del(area);
+		count_live(-(int64_t)area->size);
 		hollow_if_first(area);
 		lazy_add(area);
 		vm_publish(area);
-		purge_locked(mm.config.lazy_max_bytes, mm.config.decay_ns);
+		purge_locked(keep_bytes(0), mm.config.decay_ns);
 		err = 0;
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
@@ -360,6 +435,7 @@ static bool shrink(struct vm_struct *area, uint64_t bytes)
 		return false;
 	vm_space_put(end + VM_GUARD_BYTES, old_end - end - VM_GUARD_BYTES);
 	unlend_pages(area, (area->size - bytes) >> PAGE_SHIFT, BS_USE_VMALLOC);
+	count_live(-(int64_t)(area->size - bytes));
 	area->size = bytes;
 	area->guard_bytes = VM_GUARD_BYTES;
 	return true;
@@ -393,6 +469,7 @@ static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 	moved->tag = area->tag;
 	move_lent_pages(area, moved, area->charged_pages);
 	vm_remove(area);
+	count_live((int64_t)(bytes - old_bytes));
 	return moved;
 out_unlend:
 	unlend_pages(moved, more, BS_USE_VMALLOC);
@@ -414,6 +491,8 @@ void *vmalloc_resize(void *p, size_t new_size)
 	area = area_at(p);
 	if (area && area->pages)
 		area = NULL; /* its frames are named: the caller copies */
+	if (area)
+		loose_del(area);
 	if (area && bytes > area->size)
 		area = grow(area, bytes);
 	else if (area && bytes < area->size && !shrink(area, bytes))

@@ -34,8 +34,11 @@ void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp);
 int vmalloc_lookup(const void *p, struct mm_block *b);
 int vmalloc_free(void *p);
 void *vmalloc_resize(void *p, size_t new_size);
-/* Unmap freed areas older than age_ns; 0: all. */
-void vmalloc_purge(uint64_t age_ns);
+/*
+ * Unmap freed areas older than age_ns; 0: all.  Live ones of that age that are much
+ * larger than was asked for lose what is too much.  True: some are left.
+ */
+bool vmalloc_purge(uint64_t age_ns);
 
 /* ---- area tree (vmap.c), vm lock held ------------------------------------ */
 

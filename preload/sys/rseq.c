@@ -59,3 +59,12 @@ void sys_rseq_restart_all(void)
 	if (membarrier(RESTART_ALL))
 		arch_syscall(SYS_nanosleep, (long)&moment, 0, 0, 0, 0, 0);
 }
+
+void sys_rseq_stay_cold(void)
+{
+	static __thread __attribute__((tls_model("initial-exec")))
+	uint64_t never;
+
+	sys_rseq.area = (ptrdiff_t)((uintptr_t)&never - RSEQ_CS -
+				    (uintptr_t)__builtin_thread_pointer());
+}

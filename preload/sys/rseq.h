@@ -110,6 +110,25 @@ static inline uint32_t sys_rseq_slot(void)
 }
 
 /*
+ * False: this thread was off its processor, or a handler ran, since it was last in
+ * a section, or it never was in one.  The kernel clears the pointer to the section
+ * then, as its header promises.  Not known before sys_rseq_init().
+ */
+static inline bool sys_rseq_is_warm(void)
+{
+#ifdef BS_NO_RSEQ
+	return true;
+#else
+	const char *tp = (const char *)__builtin_thread_pointer();
+
+	return *(const volatile uint64_t *)(tp + sys_rseq.area + RSEQ_CS) != 0;
+#endif
+}
+
+/* No section will ever run here: sys_rseq_is_warm() is false from now on. */
+void sys_rseq_stay_cold(void);
+
+/*
  * Sections that other threads are in are aborted; those that begin later see what
  * this thread wrote before.
  */

@@ -18,6 +18,7 @@ RUN_TESTS += \
 behaviour_programs = \
 	tests/behaviour/api \
 	tests/behaviour/api-linked \
+	tests/behaviour/decay \
 	tests/behaviour/deepbind \
 	tests/behaviour/descriptors \
 	tests/behaviour/dlclose \
@@ -101,6 +102,8 @@ tests_behaviour_threads_SOURCES = tests/behaviour/threads.c tests/behaviour/chec
 tests_behaviour_threads_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_tls_SOURCES = tests/behaviour/tls.c tests/behaviour/check.h
 tests_behaviour_tls_CFLAGS = $(BEHAVIOUR_CFLAGS)
+tests_behaviour_decay_SOURCES = tests/behaviour/decay.c tests/behaviour/check.h
+tests_behaviour_decay_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_usable_SOURCES = tests/behaviour/usable.c tests/behaviour/check.h
 tests_behaviour_usable_CFLAGS = $(BEHAVIOUR_CFLAGS)
 tests_behaviour_vfork_SOURCES = tests/behaviour/vfork.c tests/behaviour/check.h

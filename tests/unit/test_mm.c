@@ -649,6 +649,54 @@ static void vmalloc_freed_area_is_reused_and_purged(void **state)
 	assert_mm_holds();
 }
 
+static void vmalloc_larger_kept_area_is_tightened_with_age(void **state)
+{
+	struct mm_block b;
+	char *p, *q;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(10 * MIB, 1, GFP_KERNEL);
+	release(p);
+	q = mm_alloc(6 * MIB, 1, GFP_KERNEL);
+	assert_ptr_equal(p, q);
+	memset(q, 5, 6 * MIB);
+	assert_int_equal(mm_lookup(q, &b), 0);
+	assert_int_equal(b.usable, 6 * MIB);
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 10 * MIB >> PAGE_SHIFT);
+	assert_true(vmalloc_purge(60000000000ULL)); /* too young */
+	assert_false(vmalloc_purge(0));
+	assert_int_equal(stat_of(0)->used_pages[BS_USE_VMALLOC],
+			 6 * MIB >> PAGE_SHIFT);
+	assert_int_equal(q[6 * MIB - 1], 5);
+	assert_mm_holds();
+	release(q);
+	assert_ptr_equal(mm_alloc(5 * MIB, 1, GFP_KERNEL), q);
+	q = mm_resize(q, (mm_lookup(q, &b), &b), 20 * MIB);
+	assert_non_null(q);
+	assert_false(vmalloc_purge(0));
+	assert_mm_holds();
+}
+
+static void vmalloc_keeps_no_more_than_was_alive_at_once(void **state)
+{
+	char *p, *q;
+
+	(void)state;
+	start(NULL);
+	p = mm_alloc(10 * MIB, 1, GFP_KERNEL);
+	q = mm_alloc(5 * MIB, 1, GFP_KERNEL);
+	release(p);
+	assert_int_equal(mm.vm_lazy_bytes, 10 * MIB);
+	p = mm_alloc(12 * MIB, 1, GFP_KERNEL); /* 17 alive, 15 were */
+	assert_int_equal(mm.vm_lazy_bytes, 0);
+	release(p);
+	release(q);
+	assert_int_equal(mm.vm_lazy_bytes, 17 * MIB);
+	assert_mm_holds();
+}
+
 static void vmalloc_resize_keeps_content(void **state)
 {
 	struct mm_block b;
@@ -1212,6 +1260,8 @@ int main(void)
 		TEST(mm_resize_large_shrinks_in_place),
 		TEST(vmalloc_lends_frames_and_has_a_guard),
 		TEST(vmalloc_freed_area_is_reused_and_purged),
+		TEST(vmalloc_larger_kept_area_is_tightened_with_age),
+		TEST(vmalloc_keeps_no_more_than_was_alive_at_once),
 		TEST(vmalloc_resize_keeps_content),
 		TEST(vmalloc_fixed_zone_takes_pages_one_by_one),
 		TEST(mm_alloc_impossible_size_returns_null),

@@ -558,6 +558,57 @@ static void cache_reap_takes_a_fifth_of_an_idle_array(void **state)
 	assert_mm_holds();
 }
 
+static void mm_decay_poll_gives_back_what_idle_caches_hold(void **state)
+{
+	uint64_t now_ns = sys_now_coarse_ns();
+	static void *p[20000];
+	struct kmem_cache *c;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	on_one_cpu();
+	c = kmem_cache_create("idle", 200, 0, 0, NULL);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		p[i] = kmem_cache_alloc(c, GFP_KERNEL);
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		kmem_cache_free(c, p[i]);
+	assert_true(mm.atomic.work & MM_WORK_DECAY);
+	assert_true(mm.zone[0].dirty_free_pages > 500);
+	mm_decay_poll(now_ns += mm.config.decay_ns); /* was used: spared */
+	assert_true(the_array(c)->avail > 2);
+	mm_decay_poll(now_ns += mm.config.decay_ns);
+	assert_in_range(the_array(c)->avail, 0, 2);
+	assert_true(!c->list3.shared || !c->list3.shared->avail);
+	assert_in_range(c->list3.nr_slabs, 0, 2);
+	assert_true(c->reaped > 0);
+	assert_mm_holds();
+	for (i = 0; i < 3; i++)
+		mm_decay_poll(now_ns += mm.config.decay_ns);
+	assert_in_range(mm.zone[0].dirty_free_pages, 0, 64);
+	assert_false(mm.atomic.work & MM_WORK_DECAY);
+	assert_mm_holds();
+}
+
+static void
+mm_decay_poll_leaves_pages_of_a_busy_zone_until_they_are_old(void **state)
+{
+	uint64_t now_ns;
+	struct page *page;
+
+	(void)state;
+	start(NULL);
+	page = alloc_pages(GFP_KERNEL, 6, BS_USE_LARGE);
+	assert_non_null(page);
+	now_ns = sys_now_coarse_ns();
+	free_page_range(page_to_pfn(page), 64, BS_USE_LARGE, false);
+	mm_decay_poll(now_ns + mm.config.decay_ns / 2 + 5000000);
+	assert_true(mm.zone[0].dirty_free_pages >= 64);
+	mm_decay_poll(now_ns + 2 * mm.config.decay_ns);
+	assert_int_equal(mm.zone[0].dirty_free_pages, 0);
+	assert_mm_holds();
+}
+
 static void cache_reap_takes_half_of_what_is_less_than_a_fifth(void **state)
 {
 	uint64_t now_ns = sys_now_coarse_ns(), free_slabs;
@@ -1517,6 +1568,8 @@ int main(void)
 		TEST(mm_sections_stop_keeps_objects_out_of_arrays),
 		TEST(kmem_cache_arrays_do_as_the_model),
 		TEST(cache_reap_takes_a_fifth_of_an_idle_array),
+		TEST(mm_decay_poll_gives_back_what_idle_caches_hold),
+		TEST(mm_decay_poll_leaves_pages_of_a_busy_zone_until_they_are_old),
 		TEST(cache_reap_takes_half_of_what_is_less_than_a_fifth),
 	};
 
