@@ -84,7 +84,7 @@ static __attribute__((noinline)) void *worker(void *arg)
 	return NULL;
 }
 
-#define STACK_BYTES (256UL << 10)
+#define STACK_BYTES (2UL << 20) /* ThreadSanitizer wants one of them */
 
 /* stack NULL: libc's. */
 static void run(struct work *w, void *stack)
