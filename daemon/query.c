@@ -350,6 +350,10 @@ static int run_sites(struct bs_query *q, struct bs_symbolizer *sym,
 	if (w->load_history)
 		load_history(w, s);
 	r->snapshot = s;
+	if (!bs_sitereport_check_data(r, err)) {
+		bs_snapshot_free(s);
+		return BS_EXIT_FAILED;
+	}
 	r->symbolizer = sym;
 	r->history = w->history;
 	r->nr_history = w->nr_history;

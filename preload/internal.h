@@ -62,6 +62,7 @@ struct bs_options {
 	uint64_t trace_memory_bytes; /* of all tables */
 	uint32_t nr_nodes, nr_sites; /* that have room in it */
 	uint32_t trace_check;	     /* one in so many; 0: none */
+	bool trace_threads;	     /* each thread has stacks of its own */
 	uint32_t verify;	     /* enum bs_verify */
 	bool publish;		     /* false: no segment file */
 	uint64_t leak_window_ns;
@@ -94,6 +95,7 @@ struct bs_tls {
 	uint8_t look_left;   /* ... allocations until one is looked at */
 	int32_t sample_left; /* ... distance to the next sample */
 	uint32_t random;     /* ... 0: not begun */
+	uint32_t thread;     /* thread.c: its record, 0: none (yet) */
 };
 extern BS_HIDDEN __thread
 	__attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;

@@ -84,6 +84,8 @@ libtrace_la_SOURCES = \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/thread.c \
+	preload/trace/thread.h \
 	preload/trace/sampling.c \
 	preload/trace/sampling.h \
 	preload/trace/site.c \

@@ -89,6 +89,9 @@ static const struct option {
 	{ "trace_check", OPT_NUMBER, FIELD(trace_check), "0", "N",
 	  "unwind the slow way, too, for one in N stacks that were recognised, "
 	  "and count differences; 0: never" },
+	{ "trace_threads", OPT_CHOICE, FIELD(trace_threads), "off", "off|on",
+	  "tell which thread allocated: a call site for each thread, so more "
+	  "of them" },
 	{ "leak_window", OPT_TIME, FIELD(leak_window_ns), "10s", "TIME",
 	  "width of the windows in which growth is judged, at least 1ms" },
 	{ "dir", OPT_DIR, FIELD(dir), "", "PATH",

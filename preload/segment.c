@@ -134,7 +134,8 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		  SEGMENT_NR_OWNERS },
 		{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate),
 		  room->sites },
-		{ BS_SEC_SPARE1, sizeof(uint64_t), 0 },
+		{ BS_SEC_THREADS, sizeof(struct bs_abi_thread),
+		  bs_options.trace_threads ? SEGMENT_NR_THREADS : 0 },
 		{ BS_SEC_SPARE2, sizeof(uint64_t), 0 },
 		{ BS_SEC_SPARE3, sizeof(uint64_t), 0 },
 	};
@@ -598,6 +599,7 @@ static void set_pointers(bool published)
 	seg->sites = section(BS_SEC_SITES);
 	seg->estimates = section(BS_SEC_ESTIMATES);
 	seg->modules = section(BS_SEC_MODULES);
+	seg->threads = section(BS_SEC_THREADS);
 	seg->nr_nodes = h->section[BS_SEC_NODES].capacity;
 	seg->nr_sites = h->section[BS_SEC_SITES].capacity;
 	seg->nr_modules = h->section[BS_SEC_MODULES].capacity;

@@ -36,6 +36,7 @@
 #define SEGMENT_NR_EVENTS  1024U
 #define SEGMENT_NR_DEVICES MM_MAX_DEVICES
 #define SEGMENT_NR_OWNERS  16384U
+#define SEGMENT_NR_THREADS 4096U      /* trace_threads=on */
 #define SEGMENT_MAX_PFNS   (1U << 24) /* page map: one byte each */
 
 /*
@@ -56,6 +57,7 @@ struct segment {
 	struct bs_abi_site *sites;
 	struct bs_abi_estimate *estimates; /* as many as sites */
 	struct bs_abi_module *modules;
+	struct bs_abi_thread *threads; /* SEGMENT_NR_THREADS, or none */
 	uint64_t nr_nodes, nr_sites, nr_modules; /* capacities */
 	uint64_t published; /* 1: there is a file behind it */
 	uint64_t created_ns;

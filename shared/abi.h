@@ -46,7 +46,7 @@
 #define BS_SEC_DEVICES	 10U
 #define BS_SEC_OWNERS	 11U
 #define BS_SEC_ESTIMATES 12U
-#define BS_SEC_SPARE1	 13U
+#define BS_SEC_THREADS	 13U
 #define BS_SEC_SPARE2	 14U
 #define BS_SEC_SPARE3	 15U
 
@@ -336,6 +336,35 @@ struct bs_abi_node {
 	uint32_t depth; /* frames up to and including this one */
 };
 static_assert(sizeof(struct bs_abi_node) == 16, "ABI");
+
+/*
+ * With trace_threads=on the stacks of a thread end in a node of depth 0 that is no
+ * frame: its parent is the root, its pc BS_THREAD_PC + i, where no code can be, and
+ * record i of the threads section says which thread it is.
+ */
+#define BS_THREAD_PC   UINT64_C(0x4254485200000000) /* no canonical address */
+#define BS_THREAD_MASK UINT64_C(0xffffffff)	    /* the record's number */
+
+/* bs_abi_thread.flags */
+#define BS_THREAD_MAIN	 0x1U /* of its process: tid = pid */
+#define BS_THREAD_OTHERS 0x2U /* all those that there was no record left for */
+
+/*
+ * A thread that allocated.  A record is never used for another thread, except that
+ * record 1 is for those that came when all others were taken.  Record 0 is empty.  A
+ * forked child has its parent's records, which live objects may belong to, and new
+ * ones for its own threads.  Capacity 0: trace_threads=off.
+ */
+struct bs_abi_thread {
+	uint32_t seq;
+	uint32_t flags;	     /* BS_THREAD_* */
+	uint32_t tid;	     /* 0: unknown, or several */
+	uint32_t nr_threads; /* 1; more: BS_THREAD_OTHERS */
+	uint64_t first_ns;   /* time of its first allocation */
+	char name[16];	     /* when a new stack of it was last walked */
+	uint64_t reserved[3];
+};
+static_assert(sizeof(struct bs_abi_thread) == 64, "ABI");
 
 #define BS_NR_COHORTS	32U
 #define BS_NR_LIFETIMES 20U

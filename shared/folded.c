@@ -8,20 +8,21 @@
  * Source: the input of flamegraph.pl; speedscope and inferno read it, too.
  *
  * Lines differ in their functions, not in addresses: sites whose frames have the
- * same names are added up.  Stacks that count nothing are left out.
+ * same names are added up.  Where threads are told apart, that is the outermost frame.  Stacks that count nothing are left out.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shared/sitelist.h"
+#include "shared/sitethread.h"
 
 #define FRAMES_MAX (BS_STACK_MAX * BS_FRAMES_PER_PC_MAX)
 
 /* Names of a site's frames, innermost first, each ended by a NUL. */
 struct names {
 	struct bs_buf text;
-	size_t start[FRAMES_MAX];
+	size_t start[FRAMES_MAX + 1]; /* and the thread */
 	size_t nr;
 };
 
@@ -29,6 +30,17 @@ struct line {
 	char *stack; /* malloc'ed; NULL: no memory */
 	uint64_t value;
 };
+
+/* The name that begins at start is complete. */
+static void end_name(struct names *n, size_t start)
+{
+	/* What separates frames may not be in one. */
+	for (size_t i = start; i < n->text.len; i++)
+		if (n->text.data[i] == ';')
+			n->text.data[i] = ':';
+	bs_buf_putc(&n->text, '\0');
+	n->start[n->nr++] = start;
+}
 
 static void take_frame(void *arg, const struct bs_frame *f)
 {
@@ -38,12 +50,24 @@ static void take_frame(void *arg, const struct bs_frame *f)
 	if (n->nr == FRAMES_MAX)
 		return;
 	bs_frame_put_name(&n->text, f);
-	/* What separates frames may not be in one. */
-	for (size_t i = start; i < n->text.len; i++)
-		if (n->text.data[i] == ';')
-			n->text.data[i] = ':';
-	bs_buf_putc(&n->text, '\0');
-	n->start[n->nr++] = start;
+	end_name(n, start);
+}
+
+static void take_text(struct names *n, const char *text)
+{
+	size_t start = n->text.len;
+
+	bs_buf_puts(&n->text, text);
+	end_name(n, start);
+}
+
+static void take_thread(struct names *n, const struct bs_snapshot *s,
+			uint64_t site)
+{
+	size_t start = n->text.len;
+
+	bs_thread_put_name(&n->text, bs_snapshot_site_thread(s, site));
+	end_name(n, start);
 }
 
 static char *stack_of(const struct bs_sitereport *r, uint64_t site,
@@ -55,7 +79,9 @@ static char *stack_of(const struct bs_sitereport *r, uint64_t site,
 	n->nr = 0;
 	bs_site_each_frame(r->snapshot, r->symbolizer, site, take_frame, n);
 	if (!n->nr)
-		bs_buf_puts(&stack, BS_NO_BACKTRACE);
+		take_text(n, BS_NO_BACKTRACE);
+	if (bs_snapshot_has_threads(r->snapshot))
+		take_thread(n, r->snapshot, site);
 	for (size_t i = n->nr; i-- && !n->text.failed;) {
 		bs_buf_puts(&stack, n->text.data + n->start[i]);
 		if (i)

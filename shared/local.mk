@@ -41,6 +41,8 @@ libshared_la_SOURCES = \
 	shared/sitereport.h \
 	shared/sitestack.c \
 	shared/sitestack.h \
+	shared/sitethread.c \
+	shared/sitethread.h \
 	shared/snapshot.c \
 	shared/snapshot.h \
 	shared/symbols.c \

@@ -23,6 +23,7 @@
 #include "shared/profile.pb-c.h"
 #include "shared/render.h"
 #include "shared/sitelist.h"
+#include "shared/sitethread.h"
 
 #define NR_VALUES 4U /* of a sample */
 
@@ -264,6 +265,42 @@ static bool take_pc(void *arg, const struct bs_abi_module *m,
 
 /* ---- samples ------------------------------------------------------------------------ */
 
+static Pprof__Label *label(struct writer *w, const char *key)
+{
+	Pprof__Label *l = take(w, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	pprof__label__init(l);
+	l->key = string(w, key);
+	return l;
+}
+
+/* Labels "thread" and "tid". */
+static void add_thread(struct writer *w, Pprof__Sample *s, uint64_t site)
+{
+	const struct bs_snapshot *snapshot = w->report->snapshot;
+	const struct bs_abi_thread *t = bs_snapshot_site_thread(snapshot, site);
+	struct bs_buf name = BS_BUF_INIT;
+	Pprof__Label *l;
+
+	if (!bs_snapshot_has_threads(snapshot))
+		return;
+	bs_thread_put_name(&name, t);
+	w->failed |= name.failed;
+	l = label(w, "thread");
+	if (l) {
+		l->str = string(w, bs_buf_str(&name));
+		APPEND(w, s, label, l);
+	}
+	bs_buf_free(&name);
+	l = t && t->tid ? label(w, "tid") : NULL;
+	if (l) {
+		l->num = t->tid;
+		APPEND(w, s, label, l);
+	}
+}
+
 static void add_sample(struct writer *w, uint64_t site)
 {
 	const struct bs_snapshot *snapshot = w->report->snapshot;
@@ -277,6 +314,7 @@ static void add_sample(struct writer *w, uint64_t site)
 			&sample);
 	if (!sample.s->n_location_id)
 		take_pc(&sample, NULL, NULL, 0);
+	add_thread(w, sample.s, site);
 	/* In the order of add_types(). */
 	APPEND(w, sample.s, value, (int64_t)c.allocs);
 	APPEND(w, sample.s, value, (int64_t)c.bytes_allocated);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sitegroup.c - call sites added up by function, library or line.
+ * sitegroup.c - call sites added up by function, library, line or thread.
  *
  * Owns:   which frame a site is filed under, groups and their form.
  * Layer:  shared.
  * Locks:  none.
  *
  * A site is filed under its innermost frame that is no wrapper of an allocator
- * (wrapper.h); if all are, under the innermost.  Each site is in one group, so
- * groups add up.  Peaks do not: sites have theirs at different times.
+ * (wrapper.h); if all are, under the innermost; or under its thread (sitethread.h).
+ * Each site is in one group, so groups add up.  Peaks do not: sites have theirs at different times.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -18,10 +18,12 @@
 
 #include "shared/render.h"
 #include "shared/sitelist.h"
+#include "shared/sitethread.h"
 #include "shared/wrapper.h"
 
 struct group {
-	struct bs_frame frame; /* all zero: no backtrace */
+	struct bs_frame frame;		    /* all zero: no backtrace */
+	const struct bs_abi_thread *thread; /* NULL: unknown */
 	uint64_t nr_sites;
 	struct bs_site_counts counts;
 	double key;
@@ -63,7 +65,10 @@ static struct group group_of(const struct bs_sitereport *r, uint64_t site)
 	struct naming n = { 0 };
 	struct group g = { .nr_sites = 1 };
 
-	bs_site_each_pc(r->snapshot, r->symbolizer, site, take_pc, &n);
+	if (r->by == BS_BY_THREAD)
+		g.thread = bs_snapshot_site_thread(r->snapshot, site);
+	else
+		bs_site_each_pc(r->snapshot, r->symbolizer, site, take_pc, &n);
 	g.frame = n.frame;
 	g.counts = bs_site_counts(r->snapshot, site);
 	return g;
@@ -140,7 +145,7 @@ static void put_line(struct bs_buf *out, const struct bs_frame *f)
 	}
 }
 
-/* By enum bs_site_by. */
+/* By enum bs_site_by; a thread has no frame to go by. */
 static const struct kind {
 	const char *one;
 	const char *many;
@@ -151,12 +156,15 @@ static const struct kind {
 			     put_function },
 	[BS_BY_LIBRARY] = { "library", "libraries", by_module, put_library },
 	[BS_BY_LINE] = { "line", "lines", by_line, put_line },
+	[BS_BY_THREAD] = { "thread", "threads", NULL, NULL },
 };
 
 static void put_name(struct bs_buf *out, const struct bs_sitereport *r,
 		     const struct group *g)
 {
-	if (g->frame.addr)
+	if (r->by == BS_BY_THREAD)
+		bs_thread_put_name(out, g->thread);
+	else if (g->frame.addr)
 		kinds[r->by].put(out, &g->frame);
 	else
 		bs_buf_puts(out, BS_NO_BACKTRACE);
@@ -176,10 +184,12 @@ static int by_key(const void *a, const void *b)
 /* kind is what the groups are made by. */
 static int by_place(const void *a, const void *b, void *kind)
 {
-	const struct bs_frame *x = &((const struct group *)a)->frame;
-	const struct bs_frame *y = &((const struct group *)b)->frame;
+	const struct group *g = a, *h = b;
+	const struct bs_frame *x = &g->frame, *y = &h->frame;
 	const struct kind *k = kind;
 
+	if (!k->order)
+		return bs_thread_order(g->thread, h->thread);
 	if (!x->addr || !y->addr)
 		return !!x->addr - !!y->addr;
 	return k->order(x, y);
@@ -290,6 +300,9 @@ void bs_sitegroup_text(struct bs_buf *out, const struct bs_sitereport *r)
 	for (size_t i = 0; i < g.shown; i++) {
 		row_text(out, &g.list[i], errors);
 		put_name(out, r, &g.list[i]);
+		if (r->by == BS_BY_THREAD)
+			bs_thread_put_number(out, r->snapshot,
+					     g.list[i].thread);
 		bs_buf_putc(out, '\n');
 	}
 	free(g.list);
@@ -325,7 +338,10 @@ static void group_json(struct bs_json *j, const struct bs_sitereport *r,
 	put_name(&name, r, g);
 	bs_json_object(j, NULL);
 	bs_json_str(j, "name", bs_buf_str(&name));
-	frame_json(j, r, &g->frame);
+	if (r->by == BS_BY_THREAD)
+		bs_threads_json(j, r->snapshot, g->thread);
+	else
+		frame_json(j, r, &g->frame);
 	bs_json_u64(j, "sites", g->nr_sites);
 	bs_site_counts_json(j, &g->counts);
 	bs_json_object_end(j);

@@ -15,7 +15,8 @@ const char *const bs_sitereport_options[] = { "by",    "folded",    "objects",
 					      "pprof", "lifetimes", NULL };
 
 /* By enum bs_site_by. */
-static const char *const groups[] = { "site", "function", "library", "line" };
+static const char *const groups[] = { "site", "function", "library", "line",
+				      "thread" };
 #define NR_GROUPS (sizeof(groups) / sizeof(groups[0]))
 
 static bool set_by(struct bs_sitereport *r, const char *value,
@@ -29,7 +30,7 @@ static bool set_by(struct bs_sitereport *r, const char *value,
 	}
 	bs_buf_puts(err, "unknown group '");
 	bs_buf_puts_clean(err, value ? value : "");
-	bs_buf_puts(err, "'; there are function, library, line, site");
+	bs_buf_puts(err, "'; there are function, library, line, thread, site");
 	return false;
 }
 
@@ -94,6 +95,21 @@ bool bs_sitereport_check(const struct bs_sitereport *r, struct bs_buf *err)
 			err,
 			"--sort=growth goes with single sites, not with --by");
 	return !err->len;
+}
+
+bool bs_sitereport_check_data(const struct bs_sitereport *r, struct bs_buf *err)
+{
+	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
+
+	if (r->by != BS_BY_THREAD || bs_snapshot_has_threads(r->snapshot))
+		return true;
+	bs_buf_puts_clean(err, h->comm);
+	bs_buf_printf(
+		err,
+		" (pid %d) does not tell its threads apart; start it with "
+		"BUDDYSCOPE=trace_threads=on",
+		h->pid);
+	return false;
 }
 
 void bs_sitereport_put_options(struct bs_buf *out,

@@ -17,6 +17,7 @@
 #include "shared/render.h"
 #include "shared/sitelife.h"
 #include "shared/sitelist.h"
+#include "shared/sitethread.h"
 
 const char *bs_verdict_name(enum bs_verdict verdict)
 {
@@ -130,6 +131,7 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 		bs_site_oldest_text(out, r, site);
 	if (r->lifetimes)
 		bs_site_lifetimes_text(out, r->snapshot, site);
+	bs_site_thread_text(out, r->snapshot, site);
 	bs_site_stack_text(out, r->snapshot, r->symbolizer, site);
 	bs_buf_putc(out, '\n');
 }
@@ -233,6 +235,7 @@ static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 	bs_json_u64(j, "last_ns", s->last_ns);
 	bs_site_life_json(j, r, site);
 	history_json(j, h);
+	bs_site_thread_json(j, r->snapshot, site);
 	bs_site_stack_json(j, "stack", r->snapshot, r->symbolizer, site);
 	bs_json_object_end(j);
 }

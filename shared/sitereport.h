@@ -56,6 +56,7 @@ enum bs_site_by {
 	BS_BY_FUNCTION, /* see wrapper.h for whose name it is */
 	BS_BY_LIBRARY,
 	BS_BY_LINE,
+	BS_BY_THREAD, /* that allocated; see sitethread.h */
 };
 
 enum bs_site_form {
@@ -98,6 +99,9 @@ bool bs_sitereport_set_option(struct bs_sitereport *r, const char *name,
 			      const char *value, struct bs_buf *err);
 /* Do the options go together?  False with one line in err. */
 bool bs_sitereport_check(const struct bs_sitereport *r, struct bs_buf *err);
+/* Does the snapshot tell what is asked for?  The same. */
+bool bs_sitereport_check_data(const struct bs_sitereport *r,
+			      struct bs_buf *err);
 /* For the daemon: what was set, as " --by=line --json". */
 void bs_sitereport_put_options(struct bs_buf *out,
 			       const struct bs_sitereport *r);

@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "shared/sitethread.h"
+
 void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 		     uint64_t site, bs_site_pc_fn *fn, void *arg)
 {
@@ -196,6 +198,10 @@ void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_site_each_frame(s, sym, site, frame_line, &l);
 	if (l.nr > max_frames)
 		bs_buf_printf(out, " < ... %zu more", l.nr - max_frames);
+	if (bs_snapshot_has_threads(s)) {
+		bs_buf_puts(out, " in thread ");
+		bs_thread_put_name(out, bs_snapshot_site_thread(s, site));
+	}
 }
 
 void bs_site_stack_lines(const char *path, struct bs_symbolizer *sym,

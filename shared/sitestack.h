@@ -51,7 +51,10 @@ void bs_site_stack_text(struct bs_buf *out, const struct bs_snapshot *s,
 void bs_site_stack_json(struct bs_json *json, const char *key,
 			const struct bs_snapshot *s, struct bs_symbolizer *sym,
 			uint64_t site);
-/* For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...". */
+/*
+ * For logs, on one line: "leak_one plugin.c:42 < tick plugin.c:60 < ...", and
+ * " in thread demux" where that is known.
+ */
 void bs_site_stack_line(struct bs_buf *out, const struct bs_snapshot *s,
 			struct bs_symbolizer *sym, uint64_t site,
 			size_t max_frames);

@@ -77,6 +77,8 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 	[BS_SEC_VMSTAT] = { "vmstat", sizeof(uint64_t), 8, NO_SEQ, 4096 },
 	[BS_SEC_ESTIMATES] = { "estimates", sizeof(struct bs_abi_estimate), 80,
 			       NO_SEQ, 1 << 22 },
+	[BS_SEC_THREADS] = { "threads", sizeof(struct bs_abi_thread), 64,
+			     offsetof(struct bs_abi_thread, seq), 1 << 16 },
 };
 static_assert(sizeof(struct bs_abi_zone) >= 1080, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
@@ -88,6 +90,7 @@ static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_thread) >= 64, "a record never shrinks");
 
 /*
  * Sites before nodes: a site's stack must be in the nodes that we read.  Sites
@@ -96,7 +99,7 @@ static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");
 static const unsigned int read_order[] = {
 	BS_SEC_ZONES,	BS_SEC_CACHES,	  BS_SEC_AREAS,	  BS_SEC_SITES,
 	BS_SEC_NODES,	BS_SEC_ESTIMATES, BS_SEC_MODULES, BS_SEC_EVENTS,
-	BS_SEC_DEVICES, BS_SEC_OWNERS,
+	BS_SEC_DEVICES, BS_SEC_OWNERS,	  BS_SEC_THREADS,
 };
 
 /* nr records of section_types[].bytes each; room for cap of them. */
@@ -551,6 +554,14 @@ static void fix_modules(struct section_copy *copy)
 	}
 }
 
+static void fix_threads(struct section_copy *copy)
+{
+	struct bs_abi_thread *threads = copy->records;
+
+	for (uint64_t i = 0; i < copy->nr; i++)
+		terminate(threads[i].name, sizeof(threads[i].name));
+}
+
 static int compare_events(const void *va, const void *vb)
 {
 	const struct bs_abi_event *a = va, *b = vb;
@@ -866,6 +877,9 @@ static int read_section(struct reader *r, struct bs_snapshot *s,
 	case BS_SEC_OWNERS:
 		fix_owners(copy);
 		break;
+	case BS_SEC_THREADS:
+		fix_threads(copy);
+		break;
 	}
 	return 0;
 }
@@ -1019,6 +1033,7 @@ SECTION_ACCESSORS(module, modules, BS_SEC_MODULES)
 SECTION_ACCESSORS(event, events, BS_SEC_EVENTS)
 SECTION_ACCESSORS(device, devices, BS_SEC_DEVICES)
 SECTION_ACCESSORS(owner, owners, BS_SEC_OWNERS)
+SECTION_ACCESSORS(thread, threads, BS_SEC_THREADS)
 
 const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
 						   uint64_t site)
@@ -1077,6 +1092,42 @@ uint64_t bs_snapshot_vmstat(const struct bs_snapshot *s,
 	return item < BS_NR_VMSTAT ? s->vmstat[item] : 0;
 }
 
+/* More nodes than any stack has: the way to a root in a file that lies. */
+#define CHAIN_MAX 256U
+
+static bool is_thread(const struct bs_abi_node *node)
+{
+	return (node->pc & ~BS_THREAD_MASK) == BS_THREAD_PC;
+}
+
+const struct bs_abi_thread *bs_snapshot_site_thread(const struct bs_snapshot *s,
+						    uint64_t site)
+{
+	uint32_t node = bs_snapshot_site(s, site)->node;
+	uint64_t i;
+
+	for (unsigned int steps = 0; steps < CHAIN_MAX; steps++) {
+		const struct bs_abi_node *n;
+
+		if (!node || node >= bs_snapshot_nr_nodes(s))
+			return NULL;
+		n = bs_snapshot_node(s, node);
+		if (is_thread(n)) {
+			i = n->pc & BS_THREAD_MASK;
+			return i && i < bs_snapshot_nr_threads(s)
+				       ? bs_snapshot_thread(s, i)
+				       : NULL;
+		}
+		node = n->parent;
+	}
+	return NULL;
+}
+
+bool bs_snapshot_has_threads(const struct bs_snapshot *s)
+{
+	return s->header.section[BS_SEC_THREADS].capacity != 0;
+}
+
 void bs_snapshot_stack(const struct bs_snapshot *s, uint32_t node,
 		       uint64_t *pcs, size_t max, size_t *nr)
 {
@@ -1085,6 +1136,8 @@ void bs_snapshot_stack(const struct bs_snapshot *s, uint32_t node,
 	while (node && node < bs_snapshot_nr_nodes(s) && *nr < max) {
 		const struct bs_abi_node *n = bs_snapshot_node(s, node);
 
+		if (is_thread(n))
+			break;
 		pcs[(*nr)++] = n->pc;
 		node = n->parent;
 	}

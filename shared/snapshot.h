@@ -20,7 +20,7 @@
  *  - there are no shards: what they counted was added to the site that they count
  *    for (peaks, too, as an upper bound), their records are empty, and who refers to
  *    one refers to that site.  One that names no site, itself or a shard is a site;
- *  - sites, nodes and modules keep their numbers (index = record number);
+ *  - sites, nodes, modules and threads keep their numbers (index = record number);
  *    caches, areas and devices hold live slots only, a cache knows its slot; areas are sorted by address, events
  *    by number, and events overwritten while reading are left out.
  *
@@ -46,14 +46,16 @@
 #define BS_SNAP_EVENTS	(1U << BS_SEC_EVENTS)
 #define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
 #define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
+#define BS_SNAP_THREADS (1U << BS_SEC_THREADS)
 /* Comes along with sites. */
 #define BS_SNAP_ESTIMATES (1U << BS_SEC_ESTIMATES)
 /* What a backtrace needs. */
-#define BS_SNAP_STACKS (BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES)
+#define BS_SNAP_STACKS                                                         \
+	(BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES | BS_SNAP_THREADS)
 #define BS_SNAP_ALL                                                            \
 	(BS_SNAP_ZONES | BS_SNAP_CACHES | BS_SNAP_AREAS | BS_SNAP_NODES |      \
 	 BS_SNAP_SITES | BS_SNAP_MODULES | BS_SNAP_EVENTS | BS_SNAP_DEVICES |  \
-	 BS_SNAP_OWNERS | BS_SNAP_ESTIMATES)
+	 BS_SNAP_OWNERS | BS_SNAP_ESTIMATES | BS_SNAP_THREADS)
 
 struct bs_snapshot;
 
@@ -106,6 +108,18 @@ uint64_t bs_snapshot_nr_owners(const struct bs_snapshot *s);
 const struct bs_abi_owner *bs_snapshot_owner(const struct bs_snapshot *s,
 					     uint64_t i);
 
+/* Records of threads; none: trace_threads=off. */
+uint64_t bs_snapshot_nr_threads(const struct bs_snapshot *s);
+const struct bs_abi_thread *bs_snapshot_thread(const struct bs_snapshot *s,
+					       uint64_t i);
+/*
+ * The thread that a site's stack belongs to; NULL: unknown.  Needs BS_SNAP_STACKS.
+ */
+const struct bs_abi_thread *bs_snapshot_site_thread(const struct bs_snapshot *s,
+						    uint64_t site);
+/* Did the writer keep threads apart (trace_threads=on)? */
+bool bs_snapshot_has_threads(const struct bs_snapshot *s);
+
 /* "nodes", "sites" ...; NULL for a section of which this reads nothing. */
 const char *bs_section_name(unsigned int section);
 
@@ -127,7 +141,7 @@ uint64_t bs_snapshot_vmstat(const struct bs_snapshot *s,
 
 /*
  * The stack of a depot node: return addresses, innermost first.  Look up pc - 1
- * for the call.  *nr = frames written, at most max.
+ * for the call.  *nr = frames written, at most max; the thread's node is no frame.
  */
 void bs_snapshot_stack(const struct bs_snapshot *s, uint32_t node,
 		       uint64_t *pcs, size_t max, size_t *nr);

@@ -110,7 +110,8 @@ static const struct section sections[] = {
 	  sizeof(struct bs_abi_owner) },
 	{ "BS_SEC_ESTIMATES", BS_SEC_ESTIMATES, "bs_abi_estimate",
 	  sizeof(struct bs_abi_estimate) },
-	{ "BS_SEC_SPARE1", BS_SEC_SPARE1, "not used yet", 0 },
+	{ "BS_SEC_THREADS", BS_SEC_THREADS, "bs_abi_thread",
+	  sizeof(struct bs_abi_thread) },
 	{ "BS_SEC_SPARE2", BS_SEC_SPARE2, "not used yet", 0 },
 	{ "BS_SEC_SPARE3", BS_SEC_SPARE3, "not used yet", 0 },
 };

@@ -40,6 +40,7 @@ static const struct layout layouts[] = {
 	{ BS_SEC_OWNERS, sizeof(struct bs_abi_owner), 64 },
 	{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
 	{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate), 128 },
+	{ BS_SEC_THREADS, sizeof(struct bs_abi_thread), MKSEG_NR_THREADS },
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -337,6 +338,40 @@ void mkseg_add_sampling(struct mkseg *m)
 	shard->cohort_shift = 1;
 }
 
+/* A site of 10 bytes in a stack of one frame that ends in a thread's node. */
+static void add_thread_site(struct mkseg *m, uint32_t thread)
+{
+	uint32_t root = add_node(m, 0, NULL);
+	struct bs_abi_node *node = mkseg_record(m, BS_SEC_NODES, root);
+
+	node->pc = BS_THREAD_PC + thread;
+	add_site(m, add_node(m, root, (const void *)add_area), BS_SITE_OBJECT,
+		 1, 0, 10);
+}
+
+void mkseg_add_threads(struct mkseg *m)
+{
+	static const struct bs_abi_thread threads[MKSEG_NR_THREADS] = {
+		{ 0 },
+		{ .flags = BS_THREAD_OTHERS, .nr_threads = 9 },
+		{ .flags = BS_THREAD_MAIN,
+		  .tid = 70,
+		  .nr_threads = 1,
+		  .name = "pool" },
+		{ .tid = 71, .nr_threads = 1, .name = "pool" },
+		{ .tid = 72, .nr_threads = 1, .name = "pool" },
+		{ .tid = 73, .nr_threads = 1, .name = "" },
+	};
+	struct bs_abi_section *sec = &mkseg_header(m)->section[BS_SEC_THREADS];
+
+	sec->capacity = sec->count = MKSEG_NR_THREADS;
+	for (uint32_t i = 0; i < MKSEG_NR_THREADS; i++)
+		memcpy(mkseg_record(m, BS_SEC_THREADS, i), &threads[i],
+		       sizeof(threads[i]));
+	for (uint32_t i = 1; i <= MKSEG_NR_THREADS; i++)
+		add_thread_site(m, i);
+}
+
 /* The zones now; DMA is asked for, NORMAL is kept from it by a reserve. */
 static void fill_event_zones(struct mkseg *m, struct bs_abi_event *event)
 {
@@ -461,6 +496,7 @@ static size_t lay_out(struct bs_abi_header *h)
 		offset += (bytes + BS_ABI_PAGE_BYTES - 1) &
 			  ~(uint64_t)(BS_ABI_PAGE_BYTES - 1);
 	}
+	h->section[BS_SEC_THREADS].capacity = 0; /* mkseg_add_threads() */
 	h->section[BS_SEC_CONTROL].count = 1;
 	h->section[BS_SEC_VMSTAT].count = BS_NR_VMSTAT;
 	return offset;

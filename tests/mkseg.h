@@ -46,6 +46,14 @@ void mkseg_free(struct mkseg *m);
 #define MKSEG_SHARD_BYTES     (30U * 1024)
 void mkseg_add_sampling(struct mkseg *m);
 
+/*
+ * As with trace_threads=on: a site of 10 live bytes for each thread record, from 1 on
+ * (others, the main one and two more of one name, one without), and for one that is
+ * not there.
+ */
+#define MKSEG_NR_THREADS 6U
+void mkseg_add_threads(struct mkseg *m);
+
 struct bs_abi_header *mkseg_header(struct mkseg *m);
 /* Record i of a section; by capacity, not by count. */
 void *mkseg_record(struct mkseg *m, unsigned int section, uint64_t i);

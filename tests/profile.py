@@ -89,6 +89,8 @@ class Profile:
             "file": text(one(m, 4))})
         self.locations = self.by_id(root.get(4, []), self.location)
         self.samples = [self.sample(message(data)) for data in root.get(2, [])]
+        # By number of the sample: texts and numbers by key.
+        self.labels = [self.label(message(data)) for data in root.get(2, [])]
         for mapping in self.mappings.values():
             assert mapping["start"] < mapping["limit"], mapping
 
@@ -120,6 +122,14 @@ class Profile:
         assert stack and all(id_ in self.locations for id_ in stack)
         assert len(values) == len(self.types)
         return stack, values
+
+    def label(self, m):
+        found = {}
+        for data in m.get(3, []):
+            label = message(data)
+            found[self.strings[one(label, 1)]] = \
+                self.strings[one(label, 2)] or one(label, 3)
+        return found
 
     def totals(self):
         return {self.types[i][0]: sum(values[i] for _, values in self.samples)

@@ -207,11 +207,16 @@ static int make_report(struct report *r)
 	if (!s)
 		return code;
 	r->snapshot = s;
+	r->sites.report.snapshot = s;
+	code = tool_sites_check_data(&r->sites.report);
+	if (code != BS_EXIT_OK) {
+		bs_snapshot_free(s);
+		return code;
+	}
 	r->symbolizer = bs_symbolizer_new(r->sysroot, r->debug_dir);
 	bs_render_use_symbols(&r->render, r->symbolizer);
 	r->render.paths = true;
 	r->render.all = true;
-	r->sites.report.snapshot = s;
 	r->sites.report.now_ns = tool_now_ns(r->common.target);
 	r->sites.report.symbolizer = r->symbolizer;
 	switch (r->sites.report.form) {

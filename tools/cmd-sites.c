@@ -40,6 +40,11 @@ static int from_segment(const struct query *q)
 	if (r.leaks && !r.min_bytes)
 		r.min_bytes = 1; /* what was never freed */
 	r.snapshot = s;
+	code = tool_sites_check_data(&r);
+	if (code != BS_EXIT_OK) {
+		bs_snapshot_free(s);
+		return code;
+	}
 	r.now_ns = tool_now_ns(q->common.target);
 	r.symbolizer = bs_symbolizer_new(NULL, NULL);
 	bs_sitereport_write(&out, &r);

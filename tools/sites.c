@@ -70,6 +70,19 @@ int tool_sites_check(const struct tool *tool, struct tool_sites *sites,
 	return ret;
 }
 
+int tool_sites_check_data(const struct bs_sitereport *r)
+{
+	struct bs_buf err = BS_BUF_INIT;
+	int code = BS_EXIT_OK;
+
+	if (!bs_sitereport_check_data(r, &err)) {
+		tool_warn("%s", bs_buf_str(&err));
+		code = BS_EXIT_FAILED;
+	}
+	bs_buf_free(&err);
+	return code;
+}
+
 static int save(const char *path, const struct bs_buf *out)
 {
 	FILE *file = fopen(path, "we");

@@ -30,13 +30,14 @@ struct tool_sites {
 		"pprof", required_argument, NULL, 'P'                          \
 	}
 
-#define TOOL_SITES_HELP                                                             \
-	"  --by=GROUP     add sites up by function, library or line\n"              \
-	"  --folded[=COUNT]\n"                                                      \
-	"                 stacks for flame graphs; COUNT is live (default) or\n"    \
-	"                 alloc, all that was ever allocated, in bytes\n"           \
-	"  --objects      with --folded: objects instead of bytes\n"                \
-	"  --lifetimes    how long what was freed has lived (JSON always has it)\n" \
+#define TOOL_SITES_HELP                                                              \
+	"  --by=GROUP     add sites up by function, library or line, or by thread\n" \
+	"                 (of programs that ran with trace_threads=on)\n"            \
+	"  --folded[=COUNT]\n"                                                       \
+	"                 stacks for flame graphs; COUNT is live (default) or\n"     \
+	"                 alloc, all that was ever allocated, in bytes\n"            \
+	"  --objects      with --folded: objects instead of bytes\n"                 \
+	"  --lifetimes    how long what was freed has lived (JSON always has it)\n"  \
 	"  --pprof=FILE   a profile for pprof (gzipped); '-': standard output\n"
 
 /* As a tool_option_fn does. */
@@ -48,6 +49,9 @@ int tool_sites_option(const struct tool *tool, struct tool_sites *sites, int c);
  */
 int tool_sites_check(const struct tool *tool, struct tool_sites *sites,
 		     const struct tool_common *common, uint64_t default_limit);
+
+/* BS_EXIT_OK, or BS_EXIT_FAILED with a message: the segment does not tell that. */
+int tool_sites_check_data(const struct bs_sitereport *r);
 
 /* Writes the report where it belongs and frees the buffer; an exit code. */
 int tool_sites_output(const struct tool_sites *sites, struct bs_buf *out);

@@ -143,7 +143,7 @@ static void count_dropped(void)
 
 /* Refused at `limit` nodes. */
 static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation,
-			  uint32_t limit)
+			  uint32_t depth, uint32_t limit)
 {
 	uint32_t *bucket = bucket_of(parent, pc, generation);
 	uint32_t i = nr_nodes;
@@ -156,7 +156,7 @@ static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation,
 	n->parent = parent;
 	n->next = *bucket;
 	n->site = 0;
-	n->depth = nodes[parent].depth + 1;
+	n->depth = depth;
 	n->generation = generation;
 	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
 	publish(i);
@@ -178,7 +178,7 @@ uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
 {
 	uint32_t nr = 0;
 
-	for (; node && nr < max; node = nodes[node].parent)
+	for (; nodes[node].depth && nr < max; node = nodes[node].parent)
 		pcs[nr++] = nodes[node].pc;
 	return nr;
 }
@@ -223,7 +223,8 @@ uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 	node = descend(node, pcs, generation, &left, chain);
 	while (left && node != DEPOT_NONE) {
 		left--;
-		node = add_child(node, pcs[left], generation[left], limit);
+		node = add_child(node, pcs[left], generation[left],
+				 nodes[node].depth + 1, limit);
 		chain[left] = node;
 	}
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
@@ -232,6 +233,20 @@ uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 out_full:
 	count_dropped();
 	return DEPOT_NONE;
+}
+
+uint32_t depot_root(uint64_t pc)
+{
+	uint32_t node = find_child(0, pc, 0);
+
+	if (node != DEPOT_NONE)
+		return node;
+	sys_lock(&depot_lock, SYS_RANK_DEPOT);
+	node = find_child(0, pc, 0);
+	if (node == DEPOT_NONE)
+		node = add_child(0, pc, 0, 0, max_nodes);
+	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
+	return node;
 }
 
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)

@@ -42,6 +42,12 @@ uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
 #define DEPOT_SHORT 4
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr);
 
+/*
+ * The node that a thread's stacks hang below, added when missing; DEPOT_NONE: full.  It
+ * is no frame: its depth is 0, and what counts or lists frames leaves it out.
+ */
+uint32_t depot_root(uint64_t pc);
+
 /* Deepest node. */
 #define DEPOT_MAX_DEPTH 128U
 

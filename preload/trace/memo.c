@@ -22,6 +22,10 @@
  * Why it reads no unmapped memory: only words inside the range that the thread knows
  * to be readable, from its live stack pointer upwards (frame_range_begin()).
  *
+ * With trace_threads=on a stack belongs to its thread, too, and a new thread may have
+ * the stack of one that ended: the SP of a part in the table has the thread's number in
+ * its upper bits (thread_sp()).
+ *
  * A part ends where a hash of (pc, SP) says so, one place in eight: two stacks with
  * the same outer frames are cut at the same places there and share the parts.
  */
@@ -34,6 +38,7 @@
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/frame.h"
+#include "preload/trace/thread.h"
 
 #define WAYS	  8U
 #define NR_PARTS  (MEMO_BYTES / sizeof(struct memo_part))
@@ -237,7 +242,7 @@ uint32_t memo_find(const struct unwind_regs *regs)
 		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
 		site = LOAD(part->site);
 		if (site && !(seq & 1) && LOAD(part->pc) == key &&
-		    LOAD(part->sp) == regs->sp &&
+		    LOAD(part->sp) == thread_sp(regs->sp) &&
 		    chain_matches(part, seq, regs->sp, regs->fp, 1,
 				  TRACE_MAX_FRAMES + LOAD(part->nr_self)))
 			return site;
@@ -278,7 +283,7 @@ static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		node = LOAD(part->node);
 		if (!node || seq & 1 ||
 		    LOAD(part->pc) != (r->pc ^ walk->epoch) ||
-		    LOAD(part->sp) != r->sp ||
+		    LOAD(part->sp) != thread_sp(r->sp) ||
 		    nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES ||
 		    !chain_matches(part, seq, r->sp, r->fp, (unsigned int)nr,
 				   UINT32_MAX))
@@ -427,7 +432,7 @@ static bool same_part(const struct memo_part *a, const struct memo_part *b)
 {
 	unsigned int i;
 
-	if (LOAD(a->pc) != b->pc || LOAD(a->sp) != b->sp ||
+	if (LOAD(a->pc) != b->pc || LOAD(a->sp) != thread_sp(b->sp) ||
 	    LOAD(a->nr_words) != b->nr_words || LOAD(a->flags) != b->flags ||
 	    (b->flags & MEMO_USES_FP && LOAD(a->fp) != b->fp) ||
 	    LOAD(a->next_bytes) != b->next_bytes ||
@@ -463,7 +468,7 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 	STORE(to->site, 0);
 	STORE(to->node, from->node);
 	STORE(to->pc, from->pc);
-	STORE(to->sp, from->sp);
+	STORE(to->sp, thread_sp(from->sp));
 	STORE(to->fp, from->fp);
 	STORE(to->outer, from->outer);
 	STORE(to->outer_seq, from->outer_seq);

@@ -66,7 +66,7 @@ void memo_destroy(void);
  * nothing but the pc and SP there, so that the outer parts of different stacks are
  * the same ones.  Two cache lines.
  *
- *	key:	pc, sp, and fp where flags say so
+ *	key:	pc, sp (thread_sp() in the table), and fp where flags say so
  *	proof:	word i at sp + 8 * off[i] is val[i]; those behind nr_words repeat the
  *		first, so that seven are always compared
  *	then:	the next part begins at sp + next_bytes; its pc is the last return

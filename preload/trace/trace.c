@@ -25,6 +25,7 @@
 #include "preload/trace/memo.h"
 #include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
+#include "preload/trace/thread.h"
 #include "preload/trace/unwind.h"
 
 #define SLACK_MAX ((1U << TAG_SLACK_BITS) - 1)
@@ -104,9 +105,9 @@ static __attribute__((noinline)) uint32_t short_site(struct stack *st)
 		st->nr += depot_frames(st->node, st->pcs + st->nr,
 				       DEPOT_SHORT - st->nr);
 	st->nr = MIN(st->nr, DEPOT_SHORT);
-	st->node = 0;
+	st->node = thread_root();
 	fill_generations(st);
-	node = depot_grow(0, st->pcs, st->generation, st->nr, st->chain);
+	node = depot_grow(st->node, st->pcs, st->generation, st->nr, st->chain);
 	return node == DEPOT_NONE ? 0 : site_of_node(node);
 }
 
@@ -143,7 +144,7 @@ site_by_walk(const struct unwind_regs *regs)
 	struct memo_walk walk;
 	enum unwind_end end;
 	struct stack st;
-	uint32_t site;
+	uint32_t site, root = thread_walks();
 	bool odd;
 
 	st.nr = memo_walk(regs, &walk, st.pcs, &end);
@@ -157,6 +158,8 @@ site_by_walk(const struct unwind_regs *regs)
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		return 0;
 	}
+	if (!st.node)
+		st.node = root;
 	site = site_of_stack(&st, true);
 	if (unlikely(end == UNWIND_ODD))
 		site_mark(site, BS_SITE_LIBC);
@@ -189,7 +192,7 @@ static bool libunwind_differs(const uintptr_t *pcs, size_t nr)
 static __attribute__((noinline)) void check_site(const struct unwind_regs *regs,
 						 uint32_t site)
 {
-	struct stack st = { .node = 0 };
+	struct stack st = { .node = thread_root() };
 	enum unwind_end end;
 
 	st.nr = unwind_from(regs, st.pcs, TRACE_MAX_FRAMES, &end);
@@ -228,11 +231,12 @@ static inline uint32_t running_site(const struct unwind_regs *regs)
 
 uint32_t trace_current_site(void)
 {
-	struct stack st = { .node = 0 };
+	struct stack st;
 	enum unwind_end end;
 
 	if (bs_tls.no_trace || !trace_up)
 		return 0;
+	st.node = thread_root();
 	st.nr = unwind_stack_quick(st.pcs, TRACE_MAX_FRAMES, &end);
 	return st.nr ? site_of_stack(&st, false) : 0;
 }
@@ -406,7 +410,7 @@ void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
 void trace_init(void)
 {
 	if (unwind_init() || memo_init() || depot_init(bs_options.nr_nodes) ||
-	    site_init(bs_options.nr_sites)) {
+	    site_init(bs_options.nr_sites) || thread_init()) {
 		sys_say("no memory for call sites: trace=off");
 		return;
 	}
@@ -424,6 +428,7 @@ void trace_destroy(void)
 	memo_destroy();
 	depot_destroy();
 	site_destroy();
+	thread_destroy();
 }
 
 void trace_load_unwinder(void *caller_pc)
@@ -439,6 +444,7 @@ void trace_fork_child(bool raw)
 	(void)raw;
 	depot_fork_child();
 	site_fork_child();
+	thread_fork_child();
 	unwind_fork_child();
 }
 
@@ -465,6 +471,7 @@ void trace_republish(void)
 		return; /* nothing is counted */
 	depot_publish_chain(0, true);
 	site_publish_unknown();
+	thread_new_segment();
 	sampling_new_segment();
 	mm_for_each_tag(count_live, NULL);
 }

@@ -19,6 +19,7 @@ EXTRA_DIST += \
 	tests/real/shapes.c \
 	tests/real/shim.c \
 	tests/real/startup \
+	tests/real/threads \
 	tests/real/throw.cc \
 	tests/real/verdict.py
 
@@ -33,6 +34,7 @@ RUN_TESTS += \
 	tests/real/mpv-plays \
 	tests/real/route-mpv \
 	tests/real/adds-up \
+	tests/real/threads \
 	tests/real/startup \
 	tests/real/like-proc \
 	tests/real/parsers

@@ -249,6 +249,65 @@ static void pprof_texts_are_utf8(void **state)
 	bs_snapshot_free(s);
 }
 
+/* ---- threads ------------------------------------------------------------------- */
+
+static struct bs_snapshot *snapshot_with_threads(void)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_snapshot *s;
+	char path[128], err[256];
+
+	assert_non_null(m);
+	mkseg_add_threads(m);
+	assert_int_equal(mkseg_write(m, dir, path, sizeof(path)), 0);
+	s = bs_snapshot_read(path, err, sizeof(err));
+	assert_non_null(s);
+	unlink(path);
+	mkseg_free(m);
+	return s;
+}
+
+static void threads_of_one_name_are_a_group(void **state)
+{
+	static const char *const expect[] = {
+		" 20            2            2            0               20       2  pool (2 threads)\n",
+		" 10            1            1            0               10       1  pool (main thread) (tid 70)\n",
+		" 10            1            1            0               10       1  (other threads) (9 threads)\n",
+		" 10            1            1            0               10       1  (without a name) (tid 73)\n",
+		/* What is in no thread, or one that is not there. */
+		"  (unknown thread)\n",
+		" sites in 5 threads\n",
+	};
+	struct bs_snapshot *s = snapshot_with_threads();
+	struct bs_sitereport r = { .snapshot = s, .by = BS_BY_THREAD };
+	struct bs_buf out = BS_BUF_INIT;
+
+	(void)state;
+	assert_true(bs_sitereport_check_data(&r, &out));
+	bs_sitereport_write(&out, &r);
+	assert_false(out.failed);
+	for (size_t i = 0; i < sizeof(expect) / sizeof(expect[0]); i++)
+		if (!strstr(out.data, expect[i]))
+			fail_msg("no '%s' in\n%s", expect[i], out.data);
+	bs_buf_free(&out);
+	bs_snapshot_free(s);
+}
+
+static void thread_is_no_frame(void **state)
+{
+	struct bs_snapshot *s = snapshot_with_threads();
+	uint64_t last = bs_snapshot_nr_sites(s) - 1, pcs[8];
+	size_t nr;
+
+	(void)state;
+	assert_null(bs_snapshot_site_thread(s, last));
+	assert_null(bs_snapshot_site_thread(s, 1));
+	assert_int_equal(bs_snapshot_site_thread(s, last - 1)->tid, 73);
+	bs_snapshot_stack(s, bs_snapshot_site(s, last)->node, pcs, 8, &nr);
+	assert_int_equal(nr, 1);
+	bs_snapshot_free(s);
+}
+
 /* ---- options ------------------------------------------------------------------- */
 
 static bool accepted(const char *const *options, bool leaks)
@@ -278,7 +337,8 @@ static void options_that_contradict_are_refused(void **state)
 	assert_true(ACCEPTED(false, "folded", "", "objects", NULL));
 	assert_true(ACCEPTED(false, "folded", "alloc"));
 	assert_true(ACCEPTED(false, "pprof", NULL, "by", "site"));
-	assert_false(ACCEPTED(false, "by", "thread"));
+	assert_true(ACCEPTED(false, "by", "thread", "json", NULL));
+	assert_false(ACCEPTED(false, "by", "cpu"));
 	assert_false(ACCEPTED(false, "by", ""));
 	assert_false(ACCEPTED(false, "by", "x\ny"));
 	assert_false(ACCEPTED(false, "folded", "peak"));
@@ -304,6 +364,8 @@ int main(void)
 			folded_keeps_one_stack_a_line_whatever_the_names),
 		cmocka_unit_test(folded_site_without_frames_has_a_name),
 		cmocka_unit_test(pprof_texts_are_utf8),
+		cmocka_unit_test(threads_of_one_name_are_a_group),
+		cmocka_unit_test(thread_is_no_frame),
 		cmocka_unit_test(options_that_contradict_are_refused),
 	};
 	int failed;

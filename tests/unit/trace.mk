@@ -6,6 +6,7 @@ TRACE_TESTS = \
 	tests/unit/test_sampling \
 	tests/unit/test_trace \
 	tests/unit/test_trace_segment \
+	tests/unit/test_trace_thread \
 	tests/unit/test_trace_unwind
 TRACE_HARNESS = tests/unit/trace_harness.c tests/unit/trace_harness.h
 TRACE_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(LIBUNWIND_CFLAGS)
@@ -18,6 +19,10 @@ tests_unit_test_trace_segment_SOURCES = tests/unit/test_trace_segment.c \
 	$(TRACE_HARNESS)
 tests_unit_test_trace_segment_CFLAGS = $(TRACE_TEST_CFLAGS)
 tests_unit_test_trace_segment_LDADD = $(TRACE_TEST_LIBS)
+tests_unit_test_trace_thread_SOURCES = tests/unit/test_trace_thread.c \
+	$(TRACE_HARNESS)
+tests_unit_test_trace_thread_CFLAGS = $(TRACE_TEST_CFLAGS)
+tests_unit_test_trace_thread_LDADD = $(TRACE_TEST_LIBS)
 tests_unit_test_sampling_SOURCES = tests/unit/test_sampling.c $(TRACE_HARNESS)
 tests_unit_test_sampling_CFLAGS = $(TRACE_TEST_CFLAGS)
 tests_unit_test_sampling_LDADD = $(TRACE_TEST_LIBS) -lm

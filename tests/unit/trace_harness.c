@@ -28,13 +28,13 @@ static const struct mm_client client = {
 	.current_site = trace_current_site,
 };
 
-int harness_start(void **state)
+static int start(bool threads)
 {
-	(void)state;
 	memset(&bs_options, 0, sizeof(bs_options));
 	mm_default_config(&bs_options.mm);
 	bs_options.mm.tags = true;
 	bs_options.trace_mode = BS_TRACE_EXACT;
+	bs_options.trace_threads = threads;
 	bs_options.nr_nodes = 1U << 18;
 	bs_options.nr_sites = 1U << 16;
 	bs_options.publish = true;
@@ -51,6 +51,18 @@ int harness_start(void **state)
 	segment_create();
 	trace_init();
 	return 0;
+}
+
+int harness_start(void **state)
+{
+	(void)state;
+	return start(false);
+}
+
+int harness_start_threads(void **state)
+{
+	(void)state;
+	return start(true);
 }
 
 static bool is_segment(const char *name)
