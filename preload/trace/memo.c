@@ -158,19 +158,22 @@ FRAME_INLINE void prefetch_part(const struct memo_part *part)
 }
 
 /*
- * Every word of the part is what it was.  One branch for all: each of seven would be
- * guessed wrong now and then.
+ * Every word of the part is what it was.  One branch for all, and one for whether they
+ * are few: each of seven would be guessed wrong now and then.
  */
 FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp,
-			      const uint64_t *offs)
+			      const uint64_t *offs, unsigned int nr)
 {
 	uintptr_t differ = 0;
 	unsigned int i;
 
 #pragma GCC unroll 7
-	for (i = 0; i < MEMO_WORDS; i++)
+	for (i = 0; i < MEMO_WORDS; i++) {
+		if (i == 4 && nr <= 4)
+			break;
 		differ |= stack_word(sp, offs[i / 4] >> i % 4 * 16 & 0xffff) ^
 			  LOAD(part->val[i]);
+	}
 	return !differ;
 }
 
@@ -180,9 +183,9 @@ FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp,
  * Where to read is checked to be of this version before anything is read there, what
  * to find there afterwards.
  */
-static __attribute__((noinline)) bool chain_matches(const struct memo_part *part, uint32_t seq,
-				uintptr_t sp, uintptr_t fp, unsigned int frames,
-				unsigned int max)
+static __attribute__((noinline)) bool
+chain_matches(const struct memo_part *part, uint32_t seq, uintptr_t sp,
+	      uintptr_t fp, unsigned int frames, unsigned int max)
 {
 	for (;;) {
 		uint32_t outer = LOAD(part->outer);
@@ -191,7 +194,7 @@ static __attribute__((noinline)) bool chain_matches(const struct memo_part *part
 		uint64_t offs[2] = { LOAD(part->offs[0]), LOAD(part->offs[1]) };
 		uint16_t fp_off = LOAD(part->fp_off);
 		uintptr_t span = sp + LOAD(part->span_words) * sizeof(sp);
-		bool reads = LOAD(part->nr_words) != 0;
+		unsigned int nr = LOAD(part->nr_words);
 
 		if (outer < NR_PARTS)
 			prefetch_part(&parts[outer]);
@@ -202,7 +205,7 @@ static __attribute__((noinline)) bool chain_matches(const struct memo_part *part
 		if (unlikely(LOAD(part->seq) != seq) ||
 		    unlikely(span > frame_stack.here.hi))
 			return false;
-		if (likely(reads) && !words_match(part, sp, offs))
+		if (likely(nr) && !words_match(part, sp, offs, nr))
 			return false;
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (unlikely(LOAD(part->seq) != seq))

@@ -1097,12 +1097,12 @@ static void mm_atomic_reserve_after_a_few_slabs_is_asked_for(void **state)
 	(void)state;
 	start(NULL);
 	for (i = 1; i <= ATOMIC_FROM_SLABS; i++) {
-		assert_false(mm_atomic_pending());
+		assert_false(mm.atomic.work & MM_WORK_ATOMIC);
 		assert_true(cache_grow(mm.kmalloc_caches[0], GFP_KERNEL));
 	}
-	assert_true(mm_atomic_pending());
+	assert_true(mm.atomic.work & MM_WORK_ATOMIC);
 	mm_atomic_work(free_deferred);
-	assert_false(mm_atomic_pending());
+	assert_false(mm.atomic.work & MM_WORK_ATOMIC);
 	assert_mm_holds();
 }
 

@@ -313,16 +313,6 @@ static void exit_is_told(void **state)
 
 /* ---- forked children ------------------------------------------------------------------- */
 
-/* Makes calls until the child has its segment; false: it never gets one. */
-static bool grow_up(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < 1000 && !segment_self()->ready; i++)
-		traced_free(traced_alloc(10));
-	return segment_self()->ready;
-}
-
 static void child_gets_its_own_segment_when_it_made_calls(void **state)
 {
 	uint64_t nonce = segment_self()->header->nonce;
@@ -334,7 +324,7 @@ static void child_gets_its_own_segment_when_it_made_calls(void **state)
 		CHILD_CHECK(!segment_self()->header);
 		CHILD_CHECK(traced_alloc(10));
 		CHILD_CHECK(!segment_self()->header);
-		CHILD_CHECK(grow_up());
+		CHILD_CHECK(traced_grow_up());
 		CHILD_CHECK(segment_self()->published);
 		_exit(0);
 	}
@@ -383,7 +373,7 @@ static void child_counters_are_rebuilt_from_live_tags(void **state)
 
 		for (i = 0; i < 5; i++)
 			traced_free(p[i]);
-		CHILD_CHECK(grow_up());
+		CHILD_CHECK(traced_grow_up());
 		s = &segment_self()->sites[site];
 		CHILD_CHECK(s->allocs - s->frees == 15);
 		CHILD_CHECK(s->bytes_allocated - s->bytes_freed == 15000);
@@ -427,7 +417,7 @@ static void child_keeps_stacks_and_their_numbers(void **state)
 			pid = traced_fork();
 			if (pid)
 				break;
-			CHILD_CHECK(grow_up());
+			CHILD_CHECK(traced_grow_up());
 		}
 		p = traced_alloc(10); /* one place in both processes */
 		CHILD_CHECK(!mm_lookup(p, &b));
@@ -459,7 +449,7 @@ static void child_under_a_filter_publishes_nothing(void **state)
 	(void)state;
 	if (!pid) {
 		bs_sandboxed = true;
-		CHILD_CHECK(grow_up());
+		CHILD_CHECK(traced_grow_up());
 		CHILD_CHECK(!segment_self()->published);
 		CHILD_CHECK(mm.vmstat[BS_VMSTAT_CHILD_UNPUBLISHED] == 1);
 		_exit(0);
@@ -474,10 +464,10 @@ static void child_of_a_child_is_a_third_segment(void **state)
 
 	(void)state;
 	if (!pid) {
-		CHILD_CHECK(grow_up());
+		CHILD_CHECK(traced_grow_up());
 		pid = traced_fork();
 		if (!pid) {
-			CHILD_CHECK(grow_up());
+			CHILD_CHECK(traced_grow_up());
 			_exit(0);
 		}
 		CHILD_CHECK(waitpid(pid, NULL, 0) == pid);

@@ -293,13 +293,14 @@ static void child_keeps_threads_and_is_one_itself(void **state)
 			pid = traced_fork();
 	}
 	if (!pid) {
+		bool grown = traced_grow_up();
 		uint32_t worker = thread_of(w.last_site);
 		uint32_t parent = thread_of(site_of(p[0]));
 		uint32_t child = thread_of(site_of(p[1]));
 		const struct bs_abi_site *s;
 		char why[256];
 
-		CHILD_CHECK(worker && parent && child);
+		CHILD_CHECK(grown && worker && parent && child);
 		CHILD_CHECK(worker != parent && child != parent);
 		CHILD_CHECK(!strcmp(record(worker)->name, "worker"));
 		CHILD_CHECK(record(worker)->tid == (uint32_t)w.tid);

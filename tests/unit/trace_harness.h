@@ -33,5 +33,7 @@ void traced_free(void *p);
 
 /* What preload/fork.c does; returns as fork(). */
 pid_t traced_fork(void);
+/* Makes calls until the child has its segment; false: it never gets one. */
+bool traced_grow_up(void);
 
 #endif
