@@ -18,6 +18,8 @@
 #include "preload/internal.h"
 #include "preload/route.h"
 #include "preload/segment.h"
+#include "preload/trace/depot.h"
+#include "preload/trace/site.h"
 
 struct bs_options bs_options;
 
@@ -499,20 +501,13 @@ static void default_dir(const char *from_env)
 	bs_options.dir_is_default = true;
 }
 
-/*
- * Half of the tables' memory for stacks, half for sites: bytes of one in private
- * memory and in the segment.
- */
-#define NODE_BYTES (24 + 1 + sizeof(struct bs_abi_node))
-#define SITE_BYTES                                                             \
-	(32 + 1 + sizeof(struct bs_abi_site) + sizeof(struct bs_abi_estimate))
-
+/* Half of the tables' memory for stacks, half for sites. */
 static void trace_resolve(void)
 {
 	uint64_t half = bs_options.trace_memory_bytes / 2;
 
-	bs_options.nr_nodes =
-		(uint32_t)MIN(half / NODE_BYTES, (uint64_t)SEGMENT_NR_NODES);
+	bs_options.nr_nodes = (uint32_t)MIN(half / DEPOT_NODE_BYTES,
+					    (uint64_t)SEGMENT_NR_NODES);
 	bs_options.nr_sites =
 		(uint32_t)MIN(half / SITE_BYTES, (uint64_t)SEGMENT_NR_SITES);
 }

@@ -161,8 +161,8 @@ static_assert(offsetof(struct bs_abi_header, section) == 1552, "ABI");
 static_assert(sizeof(struct bs_abi_header) <= BS_ABI_PAGE_BYTES, "ABI");
 
 /*
- * Control page: the only part that the daemon writes.  The library polls it on
- * its slow path.  Values that it does not know are ignored.
+ * Control page: the only part that others write, the daemon and the commands.  The
+ * library polls it on its slow path.  Values that it does not know are ignored.
  */
 struct bs_abi_control {
 	uint32_t trim_request;	/* raise by one: give free pages back now */

@@ -32,6 +32,8 @@ struct node {
 	uint32_t generation : 32 - DEPTH_BITS;
 };
 
+_Static_assert(sizeof(struct node) == DEPOT_PRIVATE_BYTES, "accounted for");
+
 static struct node *nodes;
 static uint32_t *buckets;
 static uint8_t *published, *stale; /* stale: of the parent's file */
@@ -164,16 +166,6 @@ static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation,
 	return i;
 }
 
-/* From the outermost frame to the innermost. */
-uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
-{
-	uint32_t node = 0;
-
-	while (nr-- && node != DEPOT_NONE)
-		node = find_child(node, pcs[nr], generation[nr]);
-	return node;
-}
-
 uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
 {
 	uint32_t nr = 0;
@@ -260,27 +252,13 @@ uint64_t depot_bytes(void)
 {
 	uint64_t nr = depot_nr_nodes();
 
-	return nr * (sizeof(struct node) + sizeof(struct bs_abi_node) + 1) +
+	return nr * DEPOT_NODE_BYTES +
 	       MIN(nr * PAGE_SIZE, NR_BUCKETS * sizeof(*buckets));
 }
 
 uint32_t depot_depth(uint32_t node)
 {
 	return nodes[node].depth;
-}
-
-bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr)
-{
-	size_t i;
-
-	if (nodes[node].depth != nr)
-		return false;
-	for (i = 0; i < nr; i++) {
-		if (nodes[node].pc != pcs[i])
-			return false;
-		node = nodes[node].parent;
-	}
-	return true;
 }
 
 uint32_t depot_site(uint32_t node)

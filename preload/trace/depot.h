@@ -25,17 +25,15 @@
 
 #define DEPOT_NONE UINT32_MAX
 
+/* What a node takes, in private memory and in the segment. */
+#define DEPOT_PRIVATE_BYTES 24U
+#define DEPOT_NODE_BYTES    (DEPOT_PRIVATE_BYTES + 1 + sizeof(struct bs_abi_node))
+
 int depot_init(uint32_t nr_nodes);
 
 /*
- * The node of a stack (innermost frame first), or DEPOT_NONE: not there.
- * generation[i] belongs to pcs[i].  Any context.
- */
-uint32_t depot_find(const uintptr_t *pcs, const uint32_t *generation,
-		    size_t nr);
-
-/*
- * The same, added when missing.  DEPOT_NONE: full; an eighth of the nodes is kept for
+ * The node of a stack (innermost frame first), added when missing; generation[i]
+ * belongs to pcs[i].  DEPOT_NONE: full; an eighth of the nodes is kept for
  * stacks of at most DEPOT_SHORT frames, so that a program with very many stacks still
  * gets its innermost callers recorded.
  */
@@ -71,9 +69,6 @@ uint64_t depot_bytes(void);
 
 /* Frames of a node's stack. */
 uint32_t depot_depth(uint32_t node);
-
-/* Does the node stand for exactly these addresses, whatever generation? */
-bool depot_matches(uint32_t node, const uintptr_t *pcs, size_t nr);
 
 /* The site made for a node, 0: none yet.  Stored once, by site.c. */
 uint32_t depot_site(uint32_t node);

@@ -187,7 +187,7 @@ static void count_dropped(void)
 static void publish_bytes(void)
 {
 	struct bs_abi_header *h = segment_self()->header;
-	uint64_t bytes = sizeof(struct site) + sizeof(struct bs_abi_site) + 1;
+	uint64_t bytes = SITE_BYTES - sizeof(struct bs_abi_estimate);
 
 	if (h)
 		STORE(h->trace_table_bytes, nr_sites * bytes + depot_bytes() +

@@ -29,8 +29,11 @@ struct site {
 	uint32_t shards;    /* the first of its shards, 0: none */
 	uint32_t contended; /* times that the lock was taken */
 	uint32_t shard_of;  /* 0: a site of its own */
-	uint32_t reserved;
 };
+/* What a site takes, in private memory and in the segment: at most, for estimates. */
+#define SITE_BYTES                                                             \
+	(sizeof(struct site) + 1 + sizeof(struct bs_abi_site) +                \
+	 sizeof(struct bs_abi_estimate))
 extern __attribute__((visibility("hidden"))) struct site_table {
 	struct site *sites;
 	uint8_t *published;

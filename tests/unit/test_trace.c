@@ -51,24 +51,28 @@ static void assert_counts_hold(void)
 static void depot_add_same_stack_gives_same_node(void **state)
 {
 	const uintptr_t pcs[] = { 0x3000, 0x2000, 0x1000 };
-	uint32_t node = depot_add(pcs, no_generation, 3);
+	uint32_t node = depot_add(pcs, no_generation, 3), chain[3];
+	uintptr_t frames[3];
 
 	(void)state;
 	assert_int_not_equal(node, DEPOT_NONE);
 	assert_int_equal(depot_add(pcs, no_generation, 3), node);
-	assert_int_equal(depot_find(pcs, no_generation, 3), node);
-	assert_true(depot_matches(node, pcs, 3));
-	assert_false(depot_matches(node, pcs, 2));
-	assert_false(depot_matches(node, pcs + 1, 2));
+	assert_int_equal(depot_find_below(0, pcs, no_generation, 3, chain),
+			 node);
+	assert_int_equal(chain[0], node);
+	assert_int_equal(depot_depth(node), 3);
+	assert_int_equal(depot_frames(node, frames, 3), 3);
+	assert_memory_equal(frames, pcs, sizeof(pcs));
 }
 
 static void depot_find_unknown_stack_finds_nothing(void **state)
 {
 	const uintptr_t pcs[] = { 0x3000, 0x2000 };
-	uint32_t nr = depot_nr_nodes();
+	uint32_t nr = depot_nr_nodes(), chain[2];
 
 	(void)state;
-	assert_int_equal(depot_find(pcs, no_generation, 2), DEPOT_NONE);
+	assert_int_equal(depot_find_below(0, pcs, no_generation, 2, chain),
+			 DEPOT_NONE);
 	assert_int_equal(depot_nr_nodes(), nr);
 }
 
