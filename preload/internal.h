@@ -88,14 +88,14 @@ extern BS_HIDDEN char **bs_environ;
  * thread's very last instruction.
  */
 struct bs_tls {
-	uint32_t depth;	     /* 1: inside an exported function (or a fork) */
+	uint16_t depth;	     /* 1: inside an exported function (or a fork) */
+	uint16_t thread;     /* thread.c: its record, 0: none (yet) */
 	uint8_t fork_nested; /* fork.c: a handler that interrupted us forks */
 	uint8_t no_trace; /* > 0: charge allocations to site 0, do not unwind */
 	uint8_t measure;  /* sampling.c: the next allocation's cost */
 	uint8_t look_left;   /* ... allocations until one is looked at */
 	int32_t sample_left; /* ... distance to the next sample */
 	uint32_t random;     /* ... 0: not begun */
-	uint32_t thread;     /* thread.c: its record, 0: none (yet) */
 };
 extern BS_HIDDEN __thread
 	__attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;

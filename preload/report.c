@@ -339,7 +339,7 @@ void bs_report_slab(const struct slab_error *e)
 	const struct slab_track free = { e->free_ns, e->free_site,
 					 e->free_tid };
 	int saved_errno = errno;
-	uint32_t depth = bs_tls.depth;
+	uint16_t depth = bs_tls.depth;
 
 	bs_tls.depth = 0; /* what names a stack comes in by the door */
 	sys_say("BUG %s: %s, in process %d, thread %d", e->cache, e->what,

@@ -43,7 +43,7 @@ static enum {
 /* A constructor is the program's code: it may call anything of ours. */
 static void run_ctor(void (*ctor)(void *objp), void *objp)
 {
-	uint32_t depth = bs_tls.depth;
+	uint16_t depth = bs_tls.depth;
 
 	bs_tls.depth = 0;
 	ctor(objp);

@@ -91,6 +91,7 @@ def known(library):
         Config("again", control=True),
         _buddyscope("off", library, "off"),
         _buddyscope("sample:524288", library, "sample:524288", base="off"),
+        _buddyscope("auto", library, "auto", base="off"),
         _buddyscope("exact", library, "exact", base="off"),
         _library("jemalloc", JEMALLOC),
         _library("mimalloc", MIMALLOC),
@@ -108,11 +109,11 @@ def known(library):
 
 
 SUITES = {
-    "allocator": ["glibc", "again", "off", "exact", "jemalloc", "mimalloc",
-                  "tcmalloc"],
-    "trace": ["glibc", "again", "off", "sample:524288", "exact", "heaptrack",
-              "jemalloc", "jemalloc:19", "jemalloc:0", "gperftools-off",
-              "gperftools"],
+    "allocator": ["glibc", "again", "off", "auto", "exact", "jemalloc",
+                  "mimalloc", "tcmalloc"],
+    "trace": ["glibc", "again", "off", "sample:524288", "auto", "exact",
+              "heaptrack", "jemalloc", "jemalloc:19", "jemalloc:0",
+              "gperftools-off", "gperftools"],
 }
 
 

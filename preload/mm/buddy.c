@@ -10,6 +10,7 @@
 #include "preload/mm/buddy.h"
 
 #include "preload/mm/bitset.h"
+#include "preload/mm/memblock.h"
 #include "preload/mm/page_alloc.h"
 
 /* Fallback order of migrate types, the kernel's table. */
@@ -97,7 +98,7 @@ void section_settle(uint64_t section)
 {
 	uint64_t pfn = section << SECTION_ORDER;
 
-	if (likely(!(mm.section[section] & SECT_FRESH)))
+	if (likely(!(section_state(section) & SECT_FRESH)))
 		return;
 	write_head(pfn, SECTION_ORDER, page_block_type(page_zone(pfn), pfn),
 		   true, 0);

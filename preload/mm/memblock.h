@@ -13,10 +13,15 @@ void zone_hot_remove(struct zone *zone, uint64_t pfn);
 
 /* Back a section's addresses; 0, -EEXIST when taken, or -errno.  No lock. */
 int section_map(uint64_t section);
+/* SECT_*, of which others may set some meanwhile. */
+static inline uint8_t section_state(uint64_t section)
+{
+	return __atomic_load_n(&mm.section[section], __ATOMIC_ACQUIRE);
+}
+
 static inline bool section_mapped(uint64_t section)
 {
-	return __atomic_load_n(&mm.section[section], __ATOMIC_ACQUIRE) &
-	       SECT_MAPPED;
+	return section_state(section) & SECT_MAPPED;
 }
 
 #endif

@@ -972,7 +972,8 @@ int dma_free_coherent(unsigned int device, size_t size, void *cpu_addr,
 /*
  * Walks everything with all locks held.  0, or -EUCLEAN with the first broken
  * invariant in why ("I3: ...").  live_fn, if not NULL, is called for every
- * live tag found.
+ * live tag found; then nobody else may be setting tags, and frames are checked to
+ * have counted them.
  */
 int mm_verify(char *why, size_t why_len,
 	      void (*live_fn)(void *arg, uint64_t tag,

@@ -498,7 +498,7 @@ void zone_publish_pagemap(struct zone *zone)
 		nr = SECTION_PAGES;
 		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
 			continue;
-		if (mm.section[pfn >> SECTION_ORDER] & SECT_FRESH) {
+		if (section_state(pfn >> SECTION_ORDER) & SECT_FRESH) {
 			pagemap_publish(pfn, nr, BS_PAGEMAP_FREE);
 			continue;
 		}

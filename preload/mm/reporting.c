@@ -81,7 +81,7 @@ uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
 				uint64_t pfn = zone->start_pfn + (i << o);
 				const struct page *page = pfn_to_page(pfn);
 
-				if (mm.section[pfn >> SECTION_ORDER] &
+				if (section_state(pfn >> SECTION_ORDER) &
 				    SECT_FRESH)
 					continue;
 				if ((page->flags & PG_ZERO) ||

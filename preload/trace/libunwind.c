@@ -127,7 +127,7 @@ out_give_up:
 
 size_t libunwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end)
 {
-	uint32_t depth = bs_tls.depth;
+	uint16_t depth = bs_tls.depth;
 	unw_context_t context;
 	unw_cursor_t cursor;
 	unw_word_t ip;

@@ -25,6 +25,7 @@
 #include "preload/trace/depot.h"
 
 #define OTHERS 1U /* abi.h */
+_Static_assert(SEGMENT_NR_THREADS <= UINT16_MAX + 1UL, "bs_tls.thread");
 
 /* Private memory, which fork copies. */
 static struct thread {
@@ -138,7 +139,7 @@ static __attribute__((noinline)) void enter(void)
 	fill(&threads[i].abi);
 	threads[i].node = make_node(i);
 	publish(i);
-	bs_tls.thread = i;
+	bs_tls.thread = (uint16_t)i;
 }
 
 uint32_t thread_root(void)

@@ -213,11 +213,19 @@ void release(void *p)
 	assert_int_equal(mm_free(p, &b), 0);
 }
 
+static void ignore_tag(void *arg, uint64_t tag, uint64_t requested_bytes)
+{
+	(void)arg;
+	(void)tag;
+	(void)requested_bytes;
+}
+
 void assert_mm_holds(void)
 {
 	char why[256] = "";
 
-	if (mm_verify(why, sizeof(why), NULL, NULL))
+	/* with the counts of tags while nobody else changes them */
+	if (mm_verify(why, sizeof(why), sys_alone() ? ignore_tag : NULL, NULL))
 		fail_msg("%s", why);
 }
 
