@@ -237,6 +237,9 @@ static uint32_t nr_sampled(void)
 /* A window at most, in ticks of 8.4 ms: 100 ms. */
 #define WINDOW_TICKS 12U
 
+/* Before that a guess at what allocations cost is too coarse. */
+#define MIN_LOOKED 16U
+
 /* A free costs half of what an allocation costs. */
 #define FREE_FACTOR 1.5
 
@@ -324,15 +327,19 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 				  .cpu_ns = cpu_ns,
 				  .cycles_then = cycles,
 				  .ns_then = ns };
-	if (!was.ns_then || !was.looked || cycles <= was.cycles_then)
+	if (!was.ns_then || cycles <= was.cycles_then)
 		return;
+	/* so few do not matter, and one that was interrupted would seem to */
+	if (was.looked < MIN_LOOKED)
+		was.recorded_cycles = was.recorded = 0;
 	/* a process that sleeps most of the time has a CPU to itself */
 	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
 	ns_per_cycle =
 		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
 	/* what is passed over costs little, and sampling more would not mend it */
-	mean_ns = (double)was.recorded_cycles / (double)was.looked *
-		  ns_per_cycle * FREE_FACTOR;
+	mean_ns = (double)was.recorded_cycles /
+		  (double)MAX(was.looked, UINT64_C(1)) * ns_per_cycle *
+		  FREE_FACTOR;
 	recorded_ns = was.recorded ? (double)was.recorded_cycles /
 					     (double)was.recorded *
 					     ns_per_cycle * FREE_FACTOR
@@ -340,9 +347,6 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
 			    recorded_ns);
 }
-
-/* Before that a guess at what allocations cost is too coarse. */
-#define MIN_LOOKED 16U
 
 /*
  * After its time, or as soon as tracing has cost what it may cost in a whole one: a

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -179,6 +180,28 @@ static void auto_goes_back_when_it_can(void **state)
 	assert_int_equal(sampling_caller_rate(0x1000), 0);
 }
 
+/* Few allocations, of which those looked at happened to be interrupted. */
+static void auto_is_not_misled_by_a_few_slow_ones(void **state)
+{
+	const struct timespec slow = { 0, 100000 }, pause = { 0, 30000000 };
+	unsigned int i, j;
+
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 512UL << 10, 50);
+	for (i = 0; i < 15; i++) {
+		for (j = 0; j < 65; j++) {
+			uint64_t begin;
+
+			assert_int_equal(sampling_choose(0x5000, 100), 0);
+			begin = sampling_cost_begin();
+			if (begin)
+				nanosleep(&slow, NULL);
+			sampling_cost_end(begin, true);
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
 static void request_in_control_page_switches_the_mode(void **state)
 {
 	struct bs_abi_control *control = segment_self()->control;
@@ -211,6 +234,7 @@ int main(void)
 		T(estimate_is_inside_its_interval),
 		T(auto_samples_the_busiest_caller_first),
 		T(auto_goes_back_when_it_can),
+		T(auto_is_not_misled_by_a_few_slow_ones),
 		T(request_in_control_page_switches_the_mode),
 	};
 
