@@ -13,10 +13,12 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "preload/internal.h"
 #include "preload/mm/slab.h"
 #include "preload/route.h"
+#include "preload/trace/sampling.h"
 #include "preload/trace/trace.h"
 
 #define BS_INLINE static inline __attribute__((always_inline))
@@ -28,12 +30,13 @@ void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp);
 void bs_free_atomic(void *p);
 /* Gives a block its call site; the program, or a caller in the library, calls. */
 void bs_alloc_traced(void *p, size_t size);
-void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp);
-/* The same without a trace, and free(): where the fast way did not do. */
+/* bs_alloc() of a traced process. */
+void *bs_alloc_watched(size_t size, size_t align, gfp_t gfp);
+/* The long ways, without a call site, and with one for all but what is sampled out. */
 void *bs_alloc_slow(size_t size, size_t align, gfp_t gfp);
+void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
+			 const struct unwind_regs *regs);
 void bs_free_slow(void *p, const char *call);
-void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
-			    const struct unwind_regs *regs);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
 /*
@@ -70,8 +73,27 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 	if (likely(p))
 		return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 	if (bs_tracing)
-		return bs_alloc_and_trace(size, align, gfp);
+		return bs_alloc_watched(size, align, gfp);
 	return bs_alloc_slow(size, align, gfp);
+}
+
+/* trace=auto and trace=sample: true when this one is not recorded. */
+BS_INLINE bool bs_passes(size_t size, size_t align, gfp_t gfp, uintptr_t pc)
+{
+	static_assert(KMALLOC_FINE <= SAMPLING_SMALL, "sections are for less");
+	return bs_is_plain(align, gfp) &&
+	       size - 1 < mm_wipe_page.wipe.section_bytes &&
+	       sampling_skips(pc, size);
+}
+
+/* ... then this allocates. */
+BS_INLINE void *bs_alloc_passed(size_t size, size_t align, gfp_t gfp)
+{
+	void *p = mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes);
+
+	if (unlikely(!p))
+		return bs_alloc_slow(size, align, gfp);
+	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 }
 
 /* The same for a function that does more than jump: its own caller is the program. */
@@ -82,7 +104,9 @@ BS_INLINE void *bs_alloc_here(size_t size, size_t align, gfp_t gfp)
 	if (!bs_tracing)
 		return bs_alloc(size, align, gfp);
 	UNWIND_CALLER(&regs);
-	return bs_alloc_and_trace_at(size, align, gfp, &regs);
+	if (bs_passes(size, align, gfp, regs.pc))
+		return bs_alloc_passed(size, align, gfp);
+	return bs_alloc_and_trace(size, align, gfp, &regs);
 }
 
 /* 0; nothing done: -EALREADY, it was free, or -EBUSY, vmap() shows it. */

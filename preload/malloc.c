@@ -89,34 +89,16 @@ __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
 	attribute(p, size, &regs);
 }
 
-/*
- * bs_alloc() of a traced process.  Exported functions end in a jump to it, so that
- * its caller is the program.
- */
-__attribute__((noinline)) void *bs_alloc_and_trace(size_t size, size_t align,
-						   gfp_t gfp)
+/* regs: NULL where no call site is wanted. */
+static inline __attribute__((always_inline)) void *
+alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 {
-	struct unwind_regs regs;
-
-	UNWIND_CALLER(&regs);
-	return bs_alloc_and_trace_at(size, align, gfp, &regs);
-}
-
-void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
-			    const struct unwind_regs *regs)
-{
-	bool skip = sampling_skips(regs->pc, size);
 	void *p;
 
-	if (skip && bs_is_plain(align, gfp)) {
-		p = mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes);
-		if (likely(p))
-			return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
-	}
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = bs_alloc_block(size, align, gfp);
-	if (likely(p) && !skip)
+	if (regs && likely(p))
 		attribute(p, size, regs);
 	bs_leave();
 	if (unlikely(!p))
@@ -127,15 +109,35 @@ void *bs_alloc_and_trace_at(size_t size, size_t align, gfp_t gfp,
 __attribute__((noinline)) void *bs_alloc_slow(size_t size, size_t align,
 					      gfp_t gfp)
 {
-	void *p;
+	return alloc_long(size, align, gfp, NULL);
+}
 
-	if (unlikely(!bs_enter()))
-		return bs_alloc_atomic(size, align, gfp);
-	p = bs_alloc_block(size, align, gfp);
-	bs_leave();
-	if (unlikely(!p))
-		errno = ENOMEM;
-	return p;
+__attribute__((noinline)) void *
+bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
+		   const struct unwind_regs *regs)
+{
+	return alloc_long(size, align, gfp, regs);
+}
+
+static __attribute__((noinline)) void *
+alloc_and_trace_caller(size_t size, size_t align, gfp_t gfp)
+{
+	struct unwind_regs regs;
+
+	UNWIND_CALLER(&regs);
+	return alloc_long(size, align, gfp, &regs);
+}
+
+/*
+ * Exported functions end in a jump to it, and it in one to the next, so that the caller
+ * of each is the program.
+ */
+__attribute__((noinline)) void *bs_alloc_watched(size_t size, size_t align,
+						 gfp_t gfp)
+{
+	if (bs_passes(size, align, gfp, (uintptr_t)__builtin_return_address(0)))
+		return bs_alloc_passed(size, align, gfp);
+	return alloc_and_trace_caller(size, align, gfp);
 }
 
 /* Exported functions end in a jump to it, so that its caller is the program. */

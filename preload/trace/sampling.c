@@ -93,8 +93,6 @@ static uint32_t next_random(void)
 	return x ^ x >> 15;
 }
 
-/* Distances are in 2^-DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
-#define DISTANCE_BITS 26
 #define MAX_DISTANCE                                                           \
 	22 /* an object of so many means is a sample; exp(-22) are not */
 
@@ -102,14 +100,13 @@ static int32_t next_distance(void)
 {
 	double u = ((double)next_random() + 0.5) * 0x1p-32;
 
-	return (int32_t)(minus_log(u) * (1 << DISTANCE_BITS)) + 1;
+	return (int32_t)(minus_log(u) * (1 << SAMPLING_DISTANCE_BITS)) + 1;
 }
 
 /* Of so many bytes, fewer than MAX_DISTANCE means; none count as one. */
 static inline int32_t distance_of(size_t bytes, uint32_t rate)
 {
-	return (int32_t)(MAX(bytes, (size_t)1)
-			 << (DISTANCE_BITS - sampling_shift(rate)));
+	return (int32_t)(MAX(bytes, (size_t)1) << sampling_step_shift(rate));
 }
 
 /*
@@ -144,51 +141,39 @@ uint32_t sampling_rate_of(uint64_t bytes)
 
 /* ---- callers that trace=auto samples ---------------------------------------------------- */
 
-#define CALLER_BITS 10
-#define NR_CALLERS  (1U << CALLER_BITS)
-#define PC_BITS	    48
-
-/*
- * Of a caller of malloc, by hash; one that takes another's place is exact again.
- * word: pc, and above it the rate, 0: exact.  allocs: in this window.
- */
-static struct caller {
-	uint64_t word;
-	uint64_t allocs;
-} callers[NR_CALLERS] SYS_LARGE;
+struct sampling_caller sampling_callers[SAMPLING_NR_CALLERS] SYS_LARGE;
 static bool callers_used;
 
-static struct caller *caller_slot(uintptr_t pc)
+static uint32_t rate_of_step(uint64_t step)
 {
-	return &callers[pc * 0x9e3779b97f4a7c15ULL >> (64 - CALLER_BITS)];
-}
-
-static uintptr_t word_pc(uint64_t word)
-{
-	return word & ((UINT64_C(1) << PC_BITS) - 1);
+	return step ? (uint32_t)(SAMPLING_MAX_STEP_SHIFT - step) / 2 + 1 : 0;
 }
 
 static uint32_t word_rate(uint64_t word)
 {
-	return (uint32_t)(word >> PC_BITS);
+	return rate_of_step(word & ((1U << SAMPLING_PC_SHIFT) - 1));
+}
+
+static uint64_t word_of(uintptr_t pc, uint32_t rate)
+{
+	return (uint64_t)pc << SAMPLING_PC_SHIFT |
+	       (rate ? sampling_step_shift(rate) : 0);
 }
 
 uint32_t sampling_caller_rate(uintptr_t pc)
 {
-	uint64_t word = LOAD(caller_slot(pc)->word);
-
-	return word_pc(word) == pc ? word_rate(word) : 0;
+	return rate_of_step(sampling_caller_step(pc));
 }
 
 void sampling_note_caller(uintptr_t pc, uint32_t allocs)
 {
-	struct caller *c = caller_slot(pc);
+	struct sampling_caller *c = sampling_caller(pc);
 	uint64_t word = LOAD(c->word);
 
-	if (word_pc(word) == pc) {
+	if ((word ^ word_of(pc, 0)) <= SAMPLING_MAX_STEP_SHIFT) {
 		ADD(c->allocs, allocs);
 	} else if (LOAD(c->allocs) < allocs * 2UL) {
-		STORE(c->word, pc & ((UINT64_C(1) << PC_BITS) - 1));
+		STORE(c->word, word_of(pc, 0));
 		STORE(c->allocs, allocs);
 	} else {
 		ADD(c->allocs, -(uint64_t)allocs); /* the busier one stays */
@@ -196,13 +181,13 @@ void sampling_note_caller(uintptr_t pc, uint32_t allocs)
 }
 
 /* The busiest caller that is (is not) sampled; NULL: none left.  least: the other end. */
-static struct caller *find_caller(bool sampled, bool least)
+static struct sampling_caller *find_caller(bool sampled, bool least)
 {
-	struct caller *best = NULL;
+	struct sampling_caller *best = NULL;
 	uint32_t i;
 
-	for (i = 0; i < NR_CALLERS; i++) {
-		struct caller *c = &callers[i];
+	for (i = 0; i < SAMPLING_NR_CALLERS; i++) {
+		struct sampling_caller *c = &sampling_callers[i];
 		uint64_t word = LOAD(c->word);
 
 		if (!word || (word_rate(word) != 0) != sampled)
@@ -215,17 +200,17 @@ static struct caller *find_caller(bool sampled, bool least)
 	return best;
 }
 
-static void set_rate(struct caller *c, uint32_t rate)
+static void set_rate(struct sampling_caller *c, uint32_t rate)
 {
-	STORE(c->word, word_pc(LOAD(c->word)) | (uint64_t)rate << PC_BITS);
+	STORE(c->word, word_of(LOAD(c->word) >> SAMPLING_PC_SHIFT, rate));
 }
 
 static uint32_t nr_sampled(void)
 {
 	uint32_t i, nr = 0;
 
-	for (i = 0; i < NR_CALLERS; i++)
-		nr += word_rate(LOAD(callers[i].word)) != 0;
+	for (i = 0; i < SAMPLING_NR_CALLERS; i++)
+		nr += word_rate(LOAD(sampling_callers[i].word)) != 0;
 	return nr;
 }
 
@@ -260,7 +245,7 @@ static uint64_t share_of(uint64_t ns, uint64_t permille)
 static void sample_more(uint64_t cost_ns, uint64_t target_ns,
 			double recorded_ns)
 {
-	struct caller *c;
+	struct sampling_caller *c;
 
 	while (cost_ns > target_ns && (c = find_caller(false, false))) {
 		uint64_t ns = (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
@@ -273,7 +258,7 @@ static void sample_more(uint64_t cost_ns, uint64_t target_ns,
 static void sample_less(uint64_t cost_ns, uint64_t target_ns,
 			double recorded_ns)
 {
-	struct caller *c;
+	struct sampling_caller *c;
 
 	while ((c = find_caller(true, true))) {
 		cost_ns += (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
@@ -297,8 +282,8 @@ uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
 		sample_more(cost_ns, target_ns, recorded_ns);
 	else if (cost < sampling.budget / 2)
 		sample_less(cost_ns, target_ns, recorded_ns);
-	for (i = 0; i < NR_CALLERS; i++)
-		STORE(callers[i].allocs, 0);
+	for (i = 0; i < SAMPLING_NR_CALLERS; i++)
+		STORE(sampling_callers[i].allocs, 0);
 	if (h) {
 		STORE(h->trace_cost, cost);
 		STORE(h->trace_sampled_callers, nr_sampled());
@@ -435,28 +420,6 @@ uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes)
 	}
 }
 
-/* What sampling_choose_slow() does when nothing is due. */
-bool sampling_skips_slow(uintptr_t pc, size_t bytes)
-{
-	uint32_t mode = LOAD(sampling.mode), rate = LOAD(sampling.rate);
-	int32_t step;
-
-	if (mode == BS_TRACE_AUTO)
-		rate = bs_tls.look_left ? sampling_caller_rate(pc) : 0;
-	else if (mode != BS_TRACE_SAMPLE)
-		return mode != BS_TRACE_EXACT;
-	if (!rate || !bs_tls.random ||
-	    bytes >> sampling_shift(rate) >= MAX_DISTANCE)
-		return false;
-	step = distance_of(bytes, rate);
-	if (bs_tls.sample_left <= step)
-		return false;
-	bs_tls.sample_left -= step;
-	if (mode == BS_TRACE_AUTO)
-		bs_tls.look_left--;
-	return true;
-}
-
 /* ---- modes ---------------------------------------------------------------------------------------- */
 
 static void publish_mode(void)
@@ -477,15 +440,17 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 
 	if (sample_bytes)
 		STORE(sampling.rate, sampling_rate_of(sample_bytes));
+	STORE(sampling.step_shift, sampling_step_shift(sampling.rate));
 	if (budget)
 		STORE(sampling.budget, MIN(budget, 1000U));
 	/* None is known before the first mode: their pages stay untouched. */
-	for (i = 0; i < NR_CALLERS && callers_used; i++)
-		STORE(callers[i].word, 0);
+	for (i = 0; i < SAMPLING_NR_CALLERS && callers_used; i++)
+		STORE(sampling_callers[i].word, 0);
 	callers_used = true;
 	if (mode != BS_TRACE_EXACT)
 		STORE(sampling.sparse, 1);
 	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);
+	mm_decay_by_caller(mode == BS_TRACE_EXACT);
 	publish_mode();
 }
 

@@ -38,12 +38,23 @@ static inline unsigned int sampling_shift(uint32_t rate)
 	return SAMPLING_MIN_SHIFT + 2 * (rate - 1);
 }
 
+/* Distances are in 2^-DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
+#define SAMPLING_DISTANCE_BITS 26U
+
+/* n bytes are n << so many of the distance: 13 to 1. */
+static inline unsigned int sampling_step_shift(uint32_t rate)
+{
+	return SAMPLING_DISTANCE_BITS - sampling_shift(rate);
+}
+#define SAMPLING_MAX_STEP_SHIFT (SAMPLING_DISTANCE_BITS - SAMPLING_MIN_SHIFT)
+
 extern __attribute__((visibility("hidden"))) struct sampling {
 	uint32_t mode;	 /* BS_TRACE_* */
 	uint32_t sparse; /* 1: it was not always BS_TRACE_EXACT */
 	uint32_t rate; /* of BS_TRACE_SAMPLE, and of callers in BS_TRACE_AUTO */
-	uint32_t budget; /* 1/1000 of the CPU */
-	uint32_t seen;	 /* control.trace_request */
+	uint32_t step_shift; /* sampling_step_shift(rate) in BS_TRACE_SAMPLE */
+	uint32_t budget;     /* 1/1000 of the CPU */
+	uint32_t seen;	     /* control.trace_request */
 	uint32_t seen_trim;
 } sampling;
 
@@ -70,15 +81,65 @@ static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 }
 
 /*
+ * Of a caller that trace=auto knows, by hash; one that takes another's place is exact
+ * again.  word: pc, below it the step shift of its rate, 0: exact.  allocs: in this
+ * window.
+ */
+#define SAMPLING_CALLER_BITS 10
+#define SAMPLING_NR_CALLERS  (1U << SAMPLING_CALLER_BITS)
+#define SAMPLING_PC_SHIFT    16
+struct sampling_caller {
+	uint64_t word;
+	uint64_t allocs;
+};
+extern __attribute__((visibility("hidden"))) struct sampling_caller
+	sampling_callers[SAMPLING_NR_CALLERS];
+
+static inline struct sampling_caller *sampling_caller(uintptr_t pc)
+{
+	return &sampling_callers[pc * 0x9e3779b97f4a7c15ULL >>
+				 (64 - SAMPLING_CALLER_BITS)];
+}
+
+/* The step shift of a caller of trace=auto; 0: all that it allocates is recorded. */
+static inline uint64_t sampling_caller_step(uintptr_t pc)
+{
+	uint64_t step =
+		__atomic_load_n(&sampling_caller(pc)->word, __ATOMIC_RELAXED) ^
+		(uint64_t)pc << SAMPLING_PC_SHIFT;
+
+	return step <= SAMPLING_MAX_STEP_SHIFT ? step : 0;
+}
+
+/*
  * The frequent answer of trace=auto and trace=sample, for any context: true, this
  * one is not recorded; false: nothing is said, ask sampling_choose().
+ * bytes: 1 to SAMPLING_SMALL.
  */
-bool sampling_skips_slow(uintptr_t pc, size_t bytes);
-static inline bool sampling_skips(uintptr_t pc, size_t bytes)
+#define SAMPLING_SMALL (1U << 17)
+static inline __attribute__((always_inline)) bool sampling_skips(uintptr_t pc,
+								 size_t bytes)
 {
-	return __atomic_load_n(&sampling.mode, __ATOMIC_RELAXED) !=
-		       BS_TRACE_EXACT &&
-	       sampling_skips_slow(pc, bytes);
+	uint32_t mode = __atomic_load_n(&sampling.mode, __ATOMIC_RELAXED);
+	uint64_t step;
+	int32_t left;
+
+	if (likely(mode == BS_TRACE_AUTO)) {
+		step = sampling_caller_step(pc);
+		if (!step || unlikely(!bs_tls.look_left))
+			return false;
+	} else if (mode == BS_TRACE_SAMPLE) {
+		step = __atomic_load_n(&sampling.step_shift, __ATOMIC_RELAXED);
+	} else {
+		return mode == BS_TRACE_OFF;
+	}
+	left = bs_tls.sample_left - (int32_t)(bytes << step);
+	if (unlikely(left <= 0))
+		return false;
+	bs_tls.sample_left = left;
+	if (mode == BS_TRACE_AUTO)
+		bs_tls.look_left--;
+	return true;
 }
 
 /*
