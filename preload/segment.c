@@ -587,6 +587,16 @@ static void *section(uint32_t nr)
 	return self.base + h->section[nr].offset;
 }
 
+/* Rounded up, so that a window begins with the first tick that is not before it. */
+static uint64_t windows_per_tick(uint64_t cohort_ns)
+{
+	unsigned int shift = SEGMENT_WINDOW_SHIFT + BS_TICK_SHIFT;
+
+	if (!cohort_ns)
+		return 0;
+	return (uint64_t)(((segment_u128)1 << shift) / cohort_ns) + 1;
+}
+
 /* Hands the engine and the tracer what they write to. */
 static void set_pointers(bool published)
 {
@@ -605,7 +615,7 @@ static void set_pointers(bool published)
 	seg->nr_modules = h->section[BS_SEC_MODULES].capacity;
 	seg->published = published;
 	seg->created_ns = h->created_ns;
-	seg->cohort_ns = h->cohort_ns;
+	seg->windows_per_tick = windows_per_tick(h->cohort_ns);
 	seg->header = h;
 	if (!published)
 		return;

@@ -61,12 +61,15 @@ struct segment {
 	uint64_t nr_nodes, nr_sites, nr_modules; /* capacities */
 	uint64_t published; /* 1: there is a file behind it */
 	uint64_t created_ns;
-	uint64_t cohort_ns;
+	uint64_t windows_per_tick; /* in 2^-SEGMENT_WINDOW_SHIFT */
 	uint64_t ready; /* 1: complete; threads of a child wait for it */
 };
 static_assert(sizeof(struct segment) <=
 		      (BS_CLIENT_TRACE - BS_CLIENT_SEGMENT) * sizeof(uint64_t),
 	      "struct segment lives in its words of the wiped page");
+
+__extension__ typedef unsigned __int128 segment_u128;
+#define SEGMENT_WINDOW_SHIFT 56 /* windows are 1 ms at least */
 
 static inline struct segment *segment_self(void)
 {

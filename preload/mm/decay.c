@@ -3,7 +3,8 @@
  * decay.c - what nobody uses goes back to the system in time, without a thread,
  * a timer or a signal.
  *
- * Owns:   MM_WORK_DECAY (something waits), mm.decay_next_ns (the next round).
+ * Owns:   mm.decay_next_ns (the next round; NEVER: nothing waits), MM_WORK_DECAY (look
+ *         at the clock on the way out).
  * Layer:  mm, above slab, page_alloc and vmalloc.
  * Locks:  none of its own; a round takes those of what it looks at.
  *
@@ -17,6 +18,9 @@
  * the thread had to leave its processor does not (sys_rseq_is_warm()): a program
  * that makes few calls sleeps between them.  One that does nothing but small calls,
  * never waits for anything, and is alone on its processor keeps what it has.
+ *
+ * With a tracer that reads the clock for each call anyway, nobody else does: it tells
+ * mm_decay_clock(), which asks for a look when a round is due (mm_decay_by_caller()).
  */
 #include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
@@ -33,13 +37,42 @@ static uint64_t round_ns(void)
 	return MAX(mm.config.decay_ns / 2, ROUND_MIN_NS);
 }
 
+static void look_at_clock(bool yes)
+{
+	if (yes)
+		__atomic_fetch_or(&mm.atomic.work, MM_WORK_DECAY,
+				  __ATOMIC_RELEASE);
+	else
+		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_DECAY,
+				   __ATOMIC_RELAXED);
+}
+
+static bool something_waits(void)
+{
+	return __atomic_load_n(&mm.decay_next_ns, __ATOMIC_RELAXED) !=
+	       MM_DECAY_NEVER;
+}
+
 void mm_decay_wait(uint64_t now_ns)
 {
-	if (__atomic_load_n(&mm.atomic.work, __ATOMIC_RELAXED) & MM_WORK_DECAY)
+	if (something_waits())
 		return;
 	__atomic_store_n(&mm.decay_next_ns, now_ns + round_ns(),
 			 __ATOMIC_RELAXED);
-	__atomic_fetch_or(&mm.atomic.work, MM_WORK_DECAY, __ATOMIC_RELEASE);
+	if (!__atomic_load_n(&mm.decay_by_caller, __ATOMIC_RELAXED))
+		look_at_clock(true);
+}
+
+void mm_decay_due(void)
+{
+	look_at_clock(true);
+}
+
+void mm_decay_by_caller(bool yes)
+{
+	__atomic_store_n(&mm.decay_by_caller, yes, __ATOMIC_RELAXED);
+	if (something_waits())
+		look_at_clock(!yes);
 }
 
 /* True: pages wait in the zone. */
@@ -68,8 +101,10 @@ static void do_round(uint64_t now_ns)
 		if (round_of_zone(&mm.zone[i], now_ns))
 			left = true;
 	if (!left)
-		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_DECAY,
-				   __ATOMIC_RELAXED);
+		__atomic_store_n(&mm.decay_next_ns, MM_DECAY_NEVER,
+				 __ATOMIC_RELAXED);
+	if (!left || __atomic_load_n(&mm.decay_by_caller, __ATOMIC_RELAXED))
+		look_at_clock(false);
 }
 
 void mm_decay_poll(uint64_t now_ns)

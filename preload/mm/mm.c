@@ -80,6 +80,7 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	if (client)
 		mm.client = *client;
 	mm.nr_zones = config->nr_zones;
+	mm.decay_next_ns = MM_DECAY_NEVER;
 	mm.nr_slots = MIN(sys_nr_cpus(), (unsigned int)MM_MAX_SLOTS);
 	list_init(&mm.cache_chain);
 	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem, 0,

@@ -298,38 +298,6 @@ void site_fork_child(void)
 
 /* ---- cohorts -------------------------------------------------------------------- */
 
-uint64_t site_now(void)
-{
-	uint64_t created_ns = segment_self()->created_ns;
-	uint64_t now_ns = sys_now_coarse_ns();
-
-	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
-}
-
-/* The window that was asked for last: tick above, window below. */
-#define WINDOW_BITS 28
-#define MAX_WINDOW  ((1U << WINDOW_BITS) - 1)
-static uint64_t last_window;
-
-static __attribute__((noinline)) uint32_t window_by_division(uint64_t tick)
-{
-	uint64_t cohort_ns = segment_self()->cohort_ns;
-	uint64_t w = cohort_ns ? (tick << BS_TICK_SHIFT) / cohort_ns : 0;
-
-	w = MIN(w, (uint64_t)MAX_WINDOW);
-	STORE(last_window, tick << WINDOW_BITS | w);
-	return (uint32_t)w;
-}
-
-uint32_t site_window(uint64_t tick)
-{
-	uint64_t last = __atomic_load_n(&last_window, __ATOMIC_RELAXED);
-
-	return last >> WINDOW_BITS == tick
-		       ? (uint32_t)(last & ((1U << WINDOW_BITS) - 1))
-		       : window_by_division(tick);
-}
-
 /* Neighbours are added in pairs.  seq is odd meanwhile. */
 void site_merge_cohorts(struct bs_abi_site *s)
 {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "preload/mm/mm.h"
+#include "preload/segment.h"
 #include "shared/abi.h"
 
 /*
@@ -47,11 +48,30 @@ uint32_t site_of_node(uint32_t node);
 uint32_t site_node(uint32_t site);
 uint32_t site_nr(void);
 
-/* Coarse time since the first ancestor's start, in ticks of 2^BS_TICK_SHIFT ns. */
-uint64_t site_now(void);
+/*
+ * Coarse time since the first ancestor's start, in ticks of 2^BS_TICK_SHIFT ns.
+ * Tells mm_decay_clock().
+ */
+static inline __attribute__((always_inline)) uint64_t site_now(void)
+{
+	uint64_t created_ns = segment_self()->created_ns;
+	uint64_t now_ns = sys_now_coarse_ns();
+
+	mm_decay_clock(now_ns);
+	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
+}
+
+#define SITE_MAX_WINDOW ((1U << 28) - 1)
 
 /* The birth window of a tick. */
-uint32_t site_window(uint64_t tick);
+static inline uint32_t site_window(uint64_t tick)
+{
+	segment_u128 w =
+		(segment_u128)tick * segment_self()->windows_per_tick >>
+		SEGMENT_WINDOW_SHIFT;
+
+	return w < SITE_MAX_WINDOW ? (uint32_t)w : SITE_MAX_WINDOW;
+}
 
 /* The whole tick of a birth that is not later than now; good for 13 days. */
 static inline uint64_t site_birth_tick(uint64_t now, uint32_t birth)

@@ -598,14 +598,45 @@ mm_decay_poll_leaves_pages_of_a_busy_zone_until_they_are_old(void **state)
 
 	(void)state;
 	start(NULL);
-	page = alloc_pages(GFP_KERNEL, 6, BS_USE_LARGE);
+	page = alloc_pages(GFP_KERNEL, 7, BS_USE_LARGE);
 	assert_non_null(page);
 	now_ns = sys_now_coarse_ns();
-	free_page_range(page_to_pfn(page), 64, BS_USE_LARGE, false);
+	free_page_range(page_to_pfn(page), 128, BS_USE_LARGE, false);
 	mm_decay_poll(now_ns + mm.config.decay_ns / 2 + 5000000);
-	assert_true(mm.zone[0].dirty_free_pages >= 64);
+	assert_true(mm.zone[0].dirty_free_pages >= 128);
 	mm_decay_poll(now_ns + 2 * mm.config.decay_ns);
 	assert_int_equal(mm.zone[0].dirty_free_pages, 0);
+	assert_mm_holds();
+}
+
+/* Who calls knows the time: nobody is asked to look until a round is due. */
+static void mm_decay_by_caller_asks_when_a_round_is_due(void **state)
+{
+	uint64_t now_ns;
+	struct page *page;
+
+	(void)state;
+	start(NULL);
+	mm_decay_by_caller(true);
+	page = alloc_pages(GFP_KERNEL, 7, BS_USE_LARGE);
+	assert_non_null(page);
+	mm_decay_clock(UINT64_MAX - 1); /* nothing waits */
+	assert_false(mm.atomic.work & MM_WORK_DECAY);
+	now_ns = sys_now_coarse_ns();
+	free_page_range(page_to_pfn(page), 128, BS_USE_LARGE, false);
+	mm_decay_clock(now_ns);
+	assert_false(mm.atomic.work & MM_WORK_DECAY);
+	now_ns += mm.config.decay_ns / 2 + 5000000;
+	mm_decay_clock(now_ns);
+	assert_true(mm.atomic.work & MM_WORK_DECAY);
+	mm_decay_poll(now_ns);
+	assert_false(mm.atomic.work & MM_WORK_DECAY);
+	assert_true(mm.zone[0].dirty_free_pages >= 128);
+	mm_decay_by_caller(false); /* they still wait */
+	assert_true(mm.atomic.work & MM_WORK_DECAY);
+	mm_decay_poll(now_ns + 2 * mm.config.decay_ns);
+	assert_int_equal(mm.zone[0].dirty_free_pages, 0);
+	assert_false(mm.atomic.work & MM_WORK_DECAY);
 	assert_mm_holds();
 }
 
@@ -1570,6 +1601,7 @@ int main(void)
 		TEST(cache_reap_takes_a_fifth_of_an_idle_array),
 		TEST(mm_decay_poll_gives_back_what_idle_caches_hold),
 		TEST(mm_decay_poll_leaves_pages_of_a_busy_zone_until_they_are_old),
+		TEST(mm_decay_by_caller_asks_when_a_round_is_due),
 		TEST(cache_reap_takes_half_of_what_is_less_than_a_fifth),
 	};
 

@@ -283,7 +283,7 @@ static void cohorts_free_of_old_object_after_merge_finds_it(void **state)
 /* Ticks in which the window of that number begins, rounded up. */
 static uint64_t window_tick(uint64_t window)
 {
-	uint64_t ns = window * segment_self()->cohort_ns;
+	uint64_t ns = window * segment_self()->header->cohort_ns;
 
 	return (ns + (1U << BS_TICK_SHIFT) - 1) >> BS_TICK_SHIFT;
 }
