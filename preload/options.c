@@ -78,6 +78,9 @@ static const struct option {
 	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
 	  "age at which free pages are given back to the system" },
+	{ "huge", OPT_SIZE, FIELD(mm.huge_bytes), "128M", "SIZE",
+	  "heap size beyond which new memory comes in transparent huge pages; "
+	  "0: never" },
 	{ "trace", OPT_TRACE, FIELD(trace_mode), "auto",
 	  "off|exact|auto|sample:BYTES",
 	  "who allocated: backtraces of no allocation, of every one, of every "
@@ -376,7 +379,8 @@ static bool parse_value(const struct option *o, struct word w, const char **why)
 	case OPT_DIR:
 		return parse_dir(w, field);
 	case OPT_SIZE:
-		if (!parse_size(w, &bytes) || !bytes || bytes % PAGE_SIZE)
+		if (!parse_size(w, &bytes) || bytes % PAGE_SIZE ||
+		    (!bytes && field != &bs_options.mm.huge_bytes))
 			return false;
 		if (field == &bs_options.trace_memory_bytes &&
 		    (bytes < 2UL << 20 || bytes > 512UL << 20))

@@ -72,6 +72,7 @@ uint64_t lend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use,
 		if (!page)
 			break;
 		pfn = page_to_pfn(page);
+		section_never_huge(pfn >> SECTION_ORDER);
 		zero = (page->flags & PG_ZERO) ||
 		       !section_mapped(pfn >> SECTION_ORDER) ||
 		       sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order,

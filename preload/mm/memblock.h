@@ -13,6 +13,8 @@ void zone_hot_remove(struct zone *zone, uint64_t pfn);
 
 /* Back a section's addresses; 0, -EEXIST when taken, or -errno.  No lock. */
 int section_map(uint64_t section);
+/* Part of it is not memory, or goes back to the system: no huge page fills it. */
+void section_never_huge(uint64_t section);
 /* SECT_*, of which others may set some meanwhile. */
 static inline uint8_t section_state(uint64_t section)
 {

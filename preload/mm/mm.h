@@ -192,8 +192,9 @@ struct mm_config {
 	uint32_t slab_debug; /* BS_DEBUG_*: slab_debug= */
 	char slab_debug_names[128]; /* of these caches, by commas; "": all */
 	uint64_t decay_ns;	    /* age at which free blocks are reported */
-	uint64_t lazy_max_bytes;    /* freed areas kept for reuse, at most */
-	uint64_t vmalloc_bytes;	    /* window of areas; 0: no limit */
+	uint64_t huge_bytes; /* mapped sections before huge pages; 0: none */
+	uint64_t lazy_max_bytes; /* freed areas kept for reuse, at most */
+	uint64_t vmalloc_bytes;	 /* window of areas; 0: no limit */
 	struct mm_carveout_config carveout[MM_MAX_CARVEOUTS];
 	unsigned int nr_carveouts;
 };
@@ -622,7 +623,7 @@ struct mm_atomic {
 	void *deferred[ATOMIC_FREES];
 };
 #define MM_WORK_ATOMIC 1U /* what handlers freed and took */
-#define MM_WORK_DECAY  2U /* free memory is to go back in time */
+#define MM_WORK_DECAY  2U /* look whether free memory is to go back now */
 
 /* How many events of a type were made lately; guarded by the event lock. */
 struct mm_ratelimit {
@@ -655,11 +656,13 @@ struct mm {
 	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
 	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
-	struct sys_lock array_lock; /* creation of array_caches */
-	struct sys_lock stop_lock;  /* nr_stops, wipe->slots */
-	uint32_t nr_stops;	    /* who wants no section to run */
-	uint64_t decay_next_ns;	    /* decay.c; atomic */
-	struct sys_lock meta_lock;  /* bump allocator for descriptors */
+	struct sys_lock array_lock;  /* creation of array_caches */
+	struct sys_lock stop_lock;   /* nr_stops, wipe->slots */
+	uint32_t nr_stops;	     /* who wants no section to run */
+	uint64_t nr_sections_mapped; /* atomic */
+	uint64_t decay_next_ns;	     /* decay.c; atomic */
+	bool decay_by_caller;	     /* ... mm_decay_by_caller(); atomic */
+	struct sys_lock meta_lock;   /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	struct meta_chunk
 		*meta_free; /* given back, for requests of their size */
@@ -705,8 +708,9 @@ extern __attribute__((visibility("hidden"))) struct mm mm;
 
 #define SECT_ONLINE 0x1U
 #define SECT_MAPPED 0x2U
-#define SECT_TABLE  0x4U /* its part of mem_map is mapped */
-#define SECT_FRESH  0x8U /* one free block, not written down in mem_map yet */
+#define SECT_TABLE  0x4U  /* its part of mem_map is mapped */
+#define SECT_FRESH  0x8U  /* one free block, not written down in mem_map yet */
+#define SECT_SMALL  0x10U /* no huge pages, see section_never_huge() */
 
 static inline char *pfn_to_virt(uint64_t pfn)
 {
@@ -773,8 +777,22 @@ void mm_sections_end(void);
 
 /* ---- decay --------------------------------------------------------------------------- */
 
+#define MM_DECAY_NEVER UINT64_MAX
+
 /* Memory became free.  Context: any lock held. */
 void mm_decay_wait(uint64_t now_ns);
+/*
+ * yes: whoever calls the engine tells mm_decay_clock() the coarse time about as often
+ * as it calls.  Until then, and again with no, the engine looks itself.
+ */
+void mm_decay_by_caller(bool yes);
+void mm_decay_due(void);
+static inline void mm_decay_clock(uint64_t now_ns)
+{
+	if (unlikely(now_ns >=
+		     __atomic_load_n(&mm.decay_next_ns, __ATOMIC_RELAXED)))
+		mm_decay_due();
+}
 /*
  * A round, if it is due.  mm_atomic_work() calls it.
  * Context: no lock held.

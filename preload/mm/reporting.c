@@ -46,6 +46,7 @@ static bool report_block(struct zone *zone, uint64_t pfn, unsigned int order)
 	struct page *page = pfn_to_page(pfn);
 
 	mm_count(BS_VMSTAT_REAL_MADVISE_CALLS, 1);
+	section_never_huge(pfn >> SECTION_ORDER);
 	if (section_mapped(pfn >> SECTION_ORDER) &&
 	    sys_madvise(pfn_to_virt(pfn), PAGE_SIZE << order, MADV_DONTNEED))
 		return false;

@@ -362,6 +362,63 @@ static void alloc_pages_fixed_zone_full_grows_unless_told_to_fail(void **state)
 	assert_mm_holds();
 }
 
+static void huge_from_two_sections(struct mm_config *c)
+{
+	c->huge_bytes = 2 * SECTION_BYTES;
+}
+
+/* A flag of the mapping that p is in, as smaps has it: "hg", "nh". */
+static bool mapping_has(const void *p, const char *flag)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	unsigned long lo, hi;
+	bool in = false, has = false;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2)
+			in = lo <= (uintptr_t)p && (uintptr_t)p < hi;
+		else if (in && !strncmp(line, "VmFlags:", 8))
+			has = strstr(line, flag) != NULL;
+	}
+	fclose(f);
+	return has;
+}
+
+static void section_map_takes_huge_pages_where_the_heap_is_large(void **state)
+{
+	struct page *p[4];
+	unsigned int i;
+	bool known;
+
+	(void)state;
+	start(huge_from_two_sections); /* with some in the first */
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
+		assert_non_null(p[i]);
+	}
+	known = mapping_has(pfn_to_virt(page_to_pfn(p[0])), " nh");
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		const char *virt = pfn_to_virt(page_to_pfn(p[i]));
+		uint64_t section = page_to_pfn(p[i]) >> SECTION_ORDER;
+
+		assert_int_equal(!(mm.section[section] & SECT_SMALL), i >= 1);
+		if (known) /* a kernel without them has no flag either */
+			assert_true(mapping_has(virt, i < 1 ? " nh" : " hg"));
+	}
+	/* what goes back is not filled again by a huge page */
+	trim_pages(p[2], SECTION_PAGES - 64, false);
+	zone_report(page_zone(page_to_pfn(p[2])), UINT64_MAX, 0);
+	assert_true(mm.section[page_to_pfn(p[2]) >> SECTION_ORDER] &
+		    SECT_SMALL);
+	if (known)
+		assert_true(mapping_has(pfn_to_virt(page_to_pfn(p[2])), " nh"));
+	assert_false(mm.section[page_to_pfn(p[3]) >> SECTION_ORDER] &
+		     SECT_SMALL);
+	assert_mm_holds();
+}
+
 static void sixteen_zones(struct mm_config *c)
 {
 	unsigned int i;
@@ -1247,6 +1304,7 @@ int main(void)
 		TEST(alloc_pages_normal_full_falls_back_to_dma),
 		TEST(alloc_pages_dma_full_never_takes_normal),
 		TEST(alloc_pages_fixed_zone_full_grows_unless_told_to_fail),
+		TEST(section_map_takes_huge_pages_where_the_heap_is_large),
 		TEST(alloc_pages_each_of_sixteen_zones_serves_its_own),
 		TEST(zone_elastic_grows_and_shrinks_back),
 		TEST(mm_trim_gives_free_pages_back_and_calloc_stays_zero),
