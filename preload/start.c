@@ -247,6 +247,7 @@ static void __attribute__((destructor)) finish(void)
 		bs_leave();
 	}
 	if (bs_enter()) {
+		mm_decay_exit();
 		segment_exit();
 		bs_leave();
 	}

@@ -31,6 +31,8 @@
 #define ROUND_MIN_NS 4000000ULL
 /* So many dirty pages are not worth a round: 256 KiB. */
 #define LEAVE_PAGES 64UL
+/* ... and so many no round at the end: 1 MiB. */
+#define EXIT_PAGES 256UL
 
 static uint64_t round_ns(void)
 {
@@ -117,4 +119,22 @@ void mm_decay_poll(uint64_t now_ns)
 					now_ns + round_ns(), false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		do_round(now_ns);
+}
+
+void mm_decay_exit(void)
+{
+	unsigned int i;
+
+	if (!something_waits())
+		return;
+	vmalloc_purge(0);
+	for (i = 0; i < mm.nr_zones; i++) {
+		struct zone *zone = &mm.zone[i];
+
+		sys_lock(&zone->lock, SYS_RANK_ZONE);
+		if (zone->dirty_free_pages >= EXIT_PAGES)
+			zone_report(zone, sys_now_coarse_ns(), 0);
+		zone_publish(zone);
+		sys_unlock(&zone->lock, SYS_RANK_ZONE);
+	}
 }

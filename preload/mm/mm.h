@@ -798,6 +798,12 @@ static inline void mm_decay_clock(uint64_t now_ns)
  * Context: no lock held.
  */
 void mm_decay_poll(uint64_t now_ns);
+/*
+ * The program ends.  What waits goes now: each library that is still to run its
+ * destructors makes up to 64 KiB of its file resident, and a player has 300 of them.
+ * Context: no lock held.
+ */
+void mm_decay_exit(void);
 
 /* ---- allocation -------------------------------------------------------------------- */
 

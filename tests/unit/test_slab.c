@@ -22,6 +22,7 @@
 #include "preload/mm/slab.h"
 #include "preload/mm/slab_cache.h"
 #include "preload/mm/slab_debug.h"
+#include "preload/mm/vmalloc.h"
 #include "tests/unit/mm_model.h"
 
 #define FZPU                                                                   \
@@ -637,6 +638,30 @@ static void mm_decay_by_caller_asks_when_a_round_is_due(void **state)
 	mm_decay_poll(now_ns + 2 * mm.config.decay_ns);
 	assert_int_equal(mm.zone[0].dirty_free_pages, 0);
 	assert_false(mm.atomic.work & MM_WORK_DECAY);
+	assert_mm_holds();
+}
+
+static void mm_decay_exit_gives_back_what_waits(void **state)
+{
+	struct page *page;
+	unsigned int i;
+
+	(void)state;
+	start(NULL);
+	page = alloc_pages(GFP_KERNEL, 9, BS_USE_LARGE);
+	assert_non_null(page);
+	mm_decay_exit();
+	free_page_range(page_to_pfn(page), 512, BS_USE_LARGE, false);
+	for (i = 0; i < 2; i++) { /* the first of its size is not kept */
+		void *area = mm_alloc(8UL << 20, 1, GFP_KERNEL);
+
+		assert_non_null(area);
+		assert_int_equal(vmalloc_free(area), 0);
+	}
+	assert_true(mm.vm_lazy_bytes > 0);
+	mm_decay_exit();
+	assert_int_equal(mm.vm_lazy_bytes, 0);
+	assert_int_equal(mm.zone[0].dirty_free_pages, 0);
 	assert_mm_holds();
 }
 
@@ -1602,6 +1627,7 @@ int main(void)
 		TEST(mm_decay_poll_gives_back_what_idle_caches_hold),
 		TEST(mm_decay_poll_leaves_pages_of_a_busy_zone_until_they_are_old),
 		TEST(mm_decay_by_caller_asks_when_a_round_is_due),
+		TEST(mm_decay_exit_gives_back_what_waits),
 		TEST(cache_reap_takes_half_of_what_is_less_than_a_fifth),
 	};
 
