@@ -414,12 +414,12 @@ BS_EXPORT void *reallocarray(void *p, size_t n, size_t size)
 BS_EXPORT size_t malloc_usable_size(void *p);
 BS_EXPORT size_t malloc_usable_size(void *p)
 {
+	size_t usable = mm_usable_fast(p);
 	struct mm_block b;
-	size_t usable = 0;
 	int ret;
 
-	if (!p)
-		return 0;
+	if (likely(usable) || !p)
+		return usable;
 	if (unlikely(!bs_enter())) {
 		/* An area's size is behind a lock that we may hold. */
 		if (mm.up && mm_in_arena(p) && !mm_lookup(p, &b))

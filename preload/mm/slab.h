@@ -183,6 +183,25 @@ obj_to_index_by_page(const struct kmem_cache *cachep, const struct page *page,
 	return (int64_t)index;
 }
 
+/*
+ * The cache, and the frame, of the object that starts at p; NULL: nothing does, as far
+ * as this can tell (slab_debug, lost slabs).  Any p.
+ */
+static inline __attribute__((always_inline)) struct kmem_cache *
+object_cache(const void *p, struct page **page)
+{
+	uint64_t pfn = virt_to_pfn(p);
+
+	if (unlikely(pfn >= mm.nr_pfns) ||
+	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
+		return NULL;
+	*page = pfn_to_page(pfn);
+	if (unlikely(page_kind(*page) != PK_SLAB) ||
+	    unlikely(obj_to_index_by_page((*page)->cache, *page, p) < 0))
+		return NULL;
+	return (*page)->cache;
+}
+
 /* A word for each object; NULL: they are not kept. */
 static inline uint64_t *slab_tags(const struct kmem_cache *cachep,
 				  const struct slab *slabp)
@@ -216,21 +235,26 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 
 static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
 {
-	uint64_t pfn = virt_to_pfn(p);
 	struct kmem_cache *cachep;
 	struct page *page;
 
-	if (unlikely(!sys_rseq_is_warm()) || unlikely(pfn >= mm.nr_pfns) ||
-	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
+	if (unlikely(!sys_rseq_is_warm()))
 		return false;
-	page = pfn_to_page(pfn);
-	if (unlikely(page_kind(page) != PK_SLAB) ||
+	cachep = object_cache(p, &page);
+	if (unlikely(!cachep) ||
 	    __atomic_load_n(&page->tagged, __ATOMIC_RELAXED))
 		return false;
-	cachep = page->cache;
-	if (unlikely(obj_to_index_by_page(cachep, page, p) < 0))
-		return false;
 	return cache_push(cachep, p);
+}
+
+/* Of most objects, in any context; 0: ask mm_lookup(). */
+static inline __attribute__((always_inline)) size_t
+mm_usable_fast(const void *p)
+{
+	struct page *page;
+	const struct kmem_cache *cachep = object_cache(p, &page);
+
+	return likely(cachep) ? cachep->buffer_size : 0;
 }
 
 /* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */
