@@ -353,6 +353,24 @@ out_nomem:
 	return NULL;
 }
 
+/* Of an object, without a trace; NULL: nothing was done. */
+BS_INLINE void *realloc_fast(void *p, size_t size, const char *call)
+{
+	size_t usable = mm_usable_fast(p);
+	void *q;
+
+	if (unlikely(!usable))
+		return NULL;
+	if (mm_object_keeps(usable, size))
+		return p;
+	q = mm_alloc_fast(size, mm_wipe_page.wipe.fast_bytes);
+	if (unlikely(!q))
+		return NULL;
+	memcpy(q, p, MIN(usable, size));
+	bs_free(p, call);
+	return q;
+}
+
 BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 {
 	struct unwind_regs regs;
@@ -367,6 +385,11 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 	if (!size) {
 		bs_free(p, call);
 		return NULL;
+	}
+	if (!bs_tracing) {
+		q = realloc_fast(p, size, call);
+		if (likely(q))
+			return q;
 	}
 	if (unlikely(size > PTRDIFF_MAX)) {
 		errno = ENOMEM;

@@ -15,9 +15,6 @@
 #include "preload/mm/slab_debug.h"
 #include "preload/mm/vmalloc.h"
 
-/* Below this a shrinking realloc never moves an object. */
-#define RESIZE_KEEP_BYTES 64UL
-
 static const uint32_t kmalloc_sizes[KMALLOC_NR] = {
 	16,   32,   64,	  96,	128,   192,   256,   512,
 	1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072
@@ -344,10 +341,7 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size)
 	case MM_OBJECT:
 		if (cache_has_debug(b->cache))
 			return NULL; /* a new place brings old pointers to light */
-		if (new_size <= b->usable && (new_size > b->usable / 2 ||
-					      b->usable <= RESIZE_KEEP_BYTES))
-			return p;
-		return NULL;
+		return mm_object_keeps(b->usable, new_size) ? p : NULL;
 	case MM_LARGE:
 		if (!large_resize(b->page, new_size))
 			return NULL;

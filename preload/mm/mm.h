@@ -852,6 +852,14 @@ int mm_free(void *p, const struct mm_block *b);
 /* Does vmap() show pages of the block? */
 bool mm_is_mapped(const struct mm_block *b);
 
+/* Does an object stay where it is when its size changes? */
+#define RESIZE_KEEP_BYTES 64UL /* no smaller one moves when it shrinks */
+static inline bool mm_object_keeps(size_t usable, size_t new_size)
+{
+	return new_size <= usable &&
+	       (new_size > usable / 2 || usable <= RESIZE_KEEP_BYTES);
+}
+
 /*
  * Resize in place, or by moving pages (mremap).  Returns the address, or NULL
  * when the caller has to allocate, copy and free.  *b is refreshed.
