@@ -74,6 +74,8 @@ static int map_table(uint64_t section)
 	err = sys_map_at(pfn_to_page(first << SECTION_ORDER), bytes);
 	if (err)
 		return err;
+	sys_madvise(pfn_to_page(first << SECTION_ORDER), bytes,
+		    MADV_NOHUGEPAGE);
 	for (s = first; s < first + TABLE_SECTIONS; s++)
 		section_set(s, SECT_TABLE);
 	return 0;

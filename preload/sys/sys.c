@@ -67,7 +67,11 @@ void *sys_reserve(size_t len)
 	long ret = sys_mmap(NULL, len, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return sys_is_err(ret) ? NULL : (void *)ret;
+	if (sys_is_err(ret))
+		return NULL;
+	/* A table of which little is used: no huge page, whatever the default. */
+	sys_madvise((void *)ret, len, MADV_NOHUGEPAGE);
+	return (void *)ret;
 }
 
 int sys_map_at(void *addr, size_t len)

@@ -56,7 +56,10 @@ long sys_mremap(void *old, size_t old_len, size_t new_len, int flags,
 long sys_mprotect(void *addr, size_t len, int prot);
 long sys_madvise(void *addr, size_t len, int advice);
 
-/* Anonymous private read-write memory, MAP_NORESERVE; NULL when refused. */
+/*
+ * Anonymous private read-write memory, MAP_NORESERVE, without huge pages; NULL when
+ * refused.
+ */
 void *sys_reserve(size_t len);
 
 /*
