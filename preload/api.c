@@ -401,7 +401,7 @@ static int cache_free(struct kmem_cache *cachep, void *obj)
 
 	if (ret || b.kind != MM_OBJECT)
 		return ret ? ret : -EINVAL;
-	if (bs_tracing && b.tag && !trace_free(&b))
+	if (bs_tracing && !trace_free(&b))
 		return -EALREADY;
 	return kmem_cache_free_checked(cachep, obj);
 }

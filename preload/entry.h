@@ -112,12 +112,12 @@ BS_INLINE void *bs_alloc_here(size_t size, size_t align, gfp_t gfp)
 /* 0; nothing done: -EALREADY, it was free, or -EBUSY, vmap() shows it. */
 BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 {
-	if (bs_tracing && b->tag) {
+	if (bs_tracing) {
 		if (unlikely(b->kind != MM_OBJECT) && mm_is_mapped(b))
 			return -EBUSY;
 		if (unlikely(!trace_free(b)))
 			return -EALREADY;
-		if (unlikely(b->kind != MM_OBJECT))
+		if (unlikely(b->kind != MM_OBJECT) && b->tag)
 			bs_note_freed(p, *b->tag);
 	}
 	return mm_free(p, b);

@@ -295,13 +295,14 @@ static void *resize(void *p, struct mm_block *b, size_t size,
 	void *q = mm_resize(p, b, size);
 	uint32_t rate;
 
-	if (!q || !b->tag || !bs_tracing)
+	if (!q || !bs_tracing)
 		return q;
 	if (tag_is_live(tag)) {
 		old.tag = &tag;
 		trace_free(&old);
 	}
-	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
+	if (b->tag)
+		__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 	rate = sampling_choose(regs->pc, size);
 	if (rate != SAMPLING_SKIP) {
 		trace_alloc(b, size, regs, rate);
@@ -398,8 +399,7 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 	if (unlikely(!bs_enter()))
 		return realloc_atomic(p, size);
 	ret = mm_lookup(p, &b);
-	if (!ret && bs_tracing && b.tag && !tag_is_live(*b.tag) &&
-	    !sampling_is_sparse())
+	if (!ret && bs_tracing && trace_is_dead(&b))
 		ret = -EALREADY;
 	if (!ret) {
 		q = resize(p, &b, size, &regs);

@@ -33,6 +33,7 @@ static bool in_slab(const char *p, struct page *page, struct victim *v)
 {
 	const struct slab *slab = page->slab;
 	const struct kmem_cache *cache = page->cache;
+	const uint64_t *tags;
 	size_t nr;
 
 	if (!slab || !cache || p < slab->s_mem)
@@ -44,7 +45,8 @@ static bool in_slab(const char *p, struct page *page, struct victim *v)
 	v->bytes = cache_has_debug(cache) ? cache->object_size
 					  : cache->buffer_size;
 	v->kind = cache->name;
-	v->tag = slab_tags(cache, slab) ? slab_tags(cache, slab)[nr] : 0;
+	tags = slab_tags(cache, slab);
+	v->tag = tags ? tags[nr] : 0;
 	return true;
 }
 

@@ -609,7 +609,7 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 	X(TRACE_CHECKS, "trace_checks", "recognised stacks unwound again")     \
 	X(TRACE_DIFFERENCES, "trace_differences", "of these, not the same")    \
 	X(SITES_DROPPED, "sites_dropped",                                      \
-	  "allocations whose stack did not fit the depot")                     \
+	  "allocations whose stack did not fit the depot, or tag the memory")  \
 	X(FORK_ABANDONED, "fork_abandoned",                                    \
 	  "structures given up after a raw fork")                              \
 	X(CHILD_UNPUBLISHED, "child_unpublished",                              \

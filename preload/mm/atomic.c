@@ -154,6 +154,17 @@ bool mm_atomic_free(void *p)
 	return true;
 }
 
+/* With a place for its tag, which a handler could not make. */
+static void *spare_object(struct kmem_cache *cachep)
+{
+	void *p = kmem_cache_alloc(cachep, GFP_KERNEL);
+	struct mm_block b;
+
+	if (p && mm.config.tags && !mm_lookup(p, &b) && !b.tag)
+		mm_make_tag(&b);
+	return p;
+}
+
 /* What handlers freed; the reserve is filled up. */
 static void handlers_work(void (*free_fn)(void *p))
 {
@@ -179,7 +190,7 @@ static void handlers_work(void (*free_fn)(void *p))
 			if (__atomic_load_n(&mm.atomic.slot[class][i],
 					    __ATOMIC_RELAXED))
 				continue;
-			p = kmem_cache_alloc(cachep, GFP_KERNEL);
+			p = spare_object(cachep);
 			if (p && !put_slot(class, p))
 				kmem_cache_free(cachep, p);
 		}

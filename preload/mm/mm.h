@@ -61,7 +61,8 @@
  *     sum of its lent blocks; each lent block belongs to one area.
  * I12 A large block's frames: a head with its size, then PK_TAIL, of one zone.
  *     A block that is on its way between the buddy and its owner looks the same.
- * I13 A free object has no living tag; a live one's slack is below its usable size.
+ * I13 A free object has no living tag; a live one's slack is below its usable size;
+ *     tags are in a live object of their own.
  * I14 zone->nr_blocks[] is the number of pageblocks of each type.
  * I15 A frame of kind PK_PCP is in exactly one per-CPU list, that of the type
  *     noted in it; pcp_count[] and used[PCP] are what the lists hold.
@@ -89,6 +90,7 @@
  * 25 poison of a free object written
  * 26 vmalloc area names another frame   27 mark of a mapped frame cleared
  * 28 window off by a page           29 a carve-out's runs overlap
+ * 30 a slab's tags in no live object
  *
  * 3. Locks, outermost first (ranks in sys.h)
  * ------------------------------------------
@@ -144,11 +146,12 @@
 #define KMALLOC_NR_FINE	    (KMALLOC_FINE / KMALLOC_FINE_STEP + 1)
 #define KMALLOC_NR_STEPS                                                       \
 	(KMALLOC_NR_FINE + (KMALLOC_MAX - KMALLOC_FINE) / KMALLOC_COARSE_STEP)
-#define MM_MAX_CACHES	 512U /* alive at once */
-#define LARGE_MAX	 SECTION_BYTES
-#define VM_GUARD_BYTES	 PAGE_SIZE
-#define MM_MAX_DEVICES	 32U
-#define MM_MAX_CARVEOUTS 8U
+#define MM_MAX_CACHES	  512U /* alive at once */
+#define MM_NR_TAGS_CACHES 27U  /* of vectors of up to 64 KiB */
+#define LARGE_MAX	  SECTION_BYTES
+#define VM_GUARD_BYTES	  PAGE_SIZE
+#define MM_MAX_DEVICES	  32U
+#define MM_MAX_CARVEOUTS  8U
 
 typedef uint32_t gfp_t;
 #define GFP_KERNEL	  0x00U
@@ -353,10 +356,12 @@ struct list_head {
 /*
  * A slab: 2^gfporder pages of one cache, the tail of which a dedicated cache gives
  * back (nr_pages); bufctl's words are short, as in later kernels.  On-slab layout (off-slab: the
- * descriptor, bufctl and tags are an object of slabp_cache):
+ * descriptor and bufctl are an object of slabp_cache):
  *
- *   | colour | struct slab | bufctl[num] | tags[num] | debug[num] | pad |
- *   | objects ... |
+ *   | colour | struct slab | bufctl[num] | debug[num] | pad | objects ... |
+ *
+ * Tags are a vector of their own (tags.c), as the kernel's slabobj_ext: most slabs of
+ * a program that is sampled never need one.
  *
  * With slab_debug=Z an object has red zones on both sides; slab_debug.c has the
  * picture.
@@ -364,11 +369,11 @@ struct list_head {
 struct slab {
 	struct list_head list;
 	struct kmem_cache *cache;
-	char *s_mem; /* first object */
-	uint32_t colouroff;
+	char *s_mem;	    /* first object */
+	uint64_t *tags;	    /* one for each object; NULL: none had one so far */
 	uint32_t inuse;	    /* objects not in the bufctl chain */
 	kmem_bufctl_t free; /* first free object */
-	uint32_t lost;	    /* given up after a raw fork: frees are ignored */
+	uint16_t lost;	    /* given up after a raw fork: frees are ignored */
 	kmem_bufctl_t bufctl[];
 };
 
@@ -429,10 +434,11 @@ struct kmem_list3 {
 #define SLAB_STORE_USER	   0x00010000U /* U: who allocated, who freed */
 #define SLAB_RECLAIM_ACCOUNT                                                   \
 	0x00020000U		   /* slabs are short-lived: reclaimable */
-#define SLAB_TAGS      0x01000000U /* a word per object for tracing */
+#define SLAB_TAGS      0x01000000U /* objects may have tags, for tracing */
 #define SLAB_GENERAL   0x02000000U /* one of the general caches */
 #define SLAB_DEDICATED 0x04000000U /* made by dedicated.c */
 #define SLAB_PROGRAM   0x08000000U /* the program's own */
+#define SLAB_OF_TAGS   0x10000000U /* holds the tags of others */
 #define CFLGS_OFF_SLAB 0x80000000U
 #define SLAB_DEBUG_FLAGS                                                       \
 	(SLAB_DEBUG_FREE | SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER)
@@ -443,7 +449,6 @@ struct kmem_cache {
 	/* num * buffer_size; 0 with slab_debug: lookups go the long way. */
 	uint32_t plain_bytes;
 	uint32_t num;	   /* objects per slab */
-	uint32_t tags_off; /* from a struct slab to its tags; 0: has none */
 	uint32_t flags;	   /* SLAB_* */
 	uint32_t gfpflags; /* forced on the page allocator: zone, type */
 	/* For sections: the slot's array, or an empty one while it is locked. */
@@ -455,10 +460,11 @@ struct kmem_cache {
 	uint32_t gfporder;
 	uint32_t nr_pages; /* of a slab: 2^gfporder, or fewer (dedicated) */
 	uint32_t colour, colour_off;
-	uint32_t slab_size; /* bytes of descriptor, bufctl, tags and debug */
+	uint32_t slab_size; /* bytes of descriptor, bufctl and debug */
 	uint32_t align;
 	void (*ctor)(void *objp);
-	struct kmem_cache *slabp_cache;
+	struct kmem_cache *slabp_cache; /* off-slab: of descriptors */
+	struct kmem_cache *tags_cache;	/* SLAB_TAGS: of the slabs' vectors */
 	struct kmem_list3 list3;
 	struct list_head next; /* cache chain */
 	uint32_t pub_slot;     /* index in the segment */
@@ -654,6 +660,7 @@ struct mm {
 	uint32_t nr_cache_slots; /* used once, in the segment */
 	uint64_t cache_slots[MM_MAX_CACHES / 64]; /* bit: used now */
 	struct kmem_cache *kmalloc_caches[KMALLOC_NR];
+	struct kmem_cache *tags_caches[MM_NR_TAGS_CACHES];
 	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
 	struct sys_lock array_lock;  /* creation of array_caches */
@@ -820,7 +827,8 @@ struct mm_block {
 	struct slab *slab;	  /* OBJECT */
 	uint32_t objnr;		  /* OBJECT */
 	size_t usable;		  /* bytes that the caller may use; constant */
-	uint64_t *tag;		  /* NULL when tags are not kept */
+	/* NULL: tags are not kept, or it has none and mm_make_tag() makes room. */
+	uint64_t *tag;
 };
 
 /*
@@ -835,6 +843,17 @@ void *mm_alloc(size_t size, size_t align, gfp_t gfp);
  * not the start of a live block.  -EALREADY: was freed (seen where it is cheap to see).
  */
 int mm_lookup(const void *p, struct mm_block *b);
+
+/* Can the block have a tag?  If so and b->tag is NULL, no object of its slab had one. */
+static inline bool mm_keeps_tag(const struct mm_block *b)
+{
+	return b->tag || (b->kind == MM_OBJECT && b->cache->flags & SLAB_TAGS);
+}
+/*
+ * The place for the tag of a live block that keeps one: b->tag from now on.  False:
+ * no memory.  Context: no lock held; not in a handler.
+ */
+bool mm_make_tag(struct mm_block *b);
 
 /* After *b->tag was set: an area publishes its call site. */
 void vmalloc_tagged(uint64_t *tag);
@@ -872,7 +891,8 @@ size_t mm_trim(void);
 /*
  * For handlers that interrupted this thread inside the engine: from the reserve,
  * or a mapping of its own; NULL when both are exhausted (counted).  Takes no
- * lock.  Where tags are kept the object's tag names site 0, window 1.
+ * lock.  Where tags are kept the object's tag names site 0, window 1, if there was
+ * memory for it.
  */
 void *mm_atomic_alloc(size_t size, size_t align, bool zero);
 /* True when taken care of (now or later); false: not our memory. */

@@ -69,16 +69,13 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	}
 	slabp->s_mem = slab_first_object(cachep, mem + colour);
 	slabp->cache = cachep;
-	slabp->colouroff = (uint32_t)colour;
+	slabp->tags = NULL;
 	slabp->inuse = 0;
 	slabp->lost = 0;
 	slabp->free = 0;
 	for (i = 0; i < cachep->num; i++)
 		slabp->bufctl[i] = (kmem_bufctl_t)(i + 1);
 	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
-	if (cachep->tags_off)
-		memset(slab_tags(cachep, slabp), 0,
-		       cachep->num * sizeof(uint64_t));
 	return slabp;
 }
 
@@ -163,6 +160,7 @@ static void destroy_slabs(struct kmem_cache *cachep, struct list_head *chain)
 
 	while (chain) {
 		struct slab *slabp = list_entry(chain, struct slab, list);
+		uint64_t *tags = slabp->tags;
 
 		chain = chain->next;
 		free_page_range(ALIGN_DOWN(virt_to_pfn(slabp->s_mem),
@@ -170,6 +168,8 @@ static void destroy_slabs(struct kmem_cache *cachep, struct list_head *chain)
 				cachep->nr_pages, BS_USE_SLAB, false);
 		if (cachep->flags & CFLGS_OFF_SLAB)
 			kmem_cache_free(cachep->slabp_cache, slabp);
+		if (tags)
+			kmem_cache_free(cachep->tags_cache, tags);
 	}
 }
 
@@ -900,7 +900,7 @@ uint64_t kmem_cache_shrink_all(void)
 
 	sys_lock(&mm.chain_lock, SYS_RANK_CHAIN);
 	mm_sections_stop(); /* once for all caches */
-	/* Again while descriptors of off-slab slabs were objects of others. */
+	/* Again while slabs' descriptors and tags were objects of others. */
 	do {
 		round = 0;
 		list_for_each(pos, &mm.cache_chain)

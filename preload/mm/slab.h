@@ -202,12 +202,15 @@ object_cache(const void *p, struct page **page)
 	return (*page)->cache;
 }
 
-/* A word for each object; NULL: they are not kept. */
+/*
+ * A word for each object; NULL: none of them had a tag so far, or never has.  Asks the
+ * cache first: with trace=off the slab is not looked at.
+ */
 static inline uint64_t *slab_tags(const struct kmem_cache *cachep,
 				  const struct slab *slabp)
 {
-	return cachep->tags_off
-		       ? (uint64_t *)((uintptr_t)slabp + cachep->tags_off)
+	return cachep->flags & SLAB_TAGS
+		       ? __atomic_load_n(&slabp->tags, __ATOMIC_ACQUIRE)
 		       : NULL;
 }
 

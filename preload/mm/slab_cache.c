@@ -27,6 +27,7 @@
 #define FREE_MAX_BYTES	    (128UL << 10) /* kmalloc: in free objects on the lists */
 #define ARRAY_MAX_BYTES	    (64U << 10) /* kmalloc: in a CPU's array */
 #define SHARED_FACTOR	    8U		/* shared array: so many batches */
+#define TAGS_LIMIT	    8U		/* one vector serves a whole slab */
 /*
  * A dedicated cache: what a page more in each slab costs, as a part of all its
  * slabs.  The last slab is half empty, whatever the others are.
@@ -39,12 +40,9 @@ static size_t mgmt_bytes(uint32_t num, uint32_t flags)
 {
 	size_t bytes = sizeof(struct slab) + num * sizeof(kmem_bufctl_t);
 
-	if (flags & (SLAB_TAGS | SLAB_DEBUG_FLAGS))
-		bytes = ALIGN_UP(bytes, sizeof(uint64_t));
-	if (flags & SLAB_TAGS)
-		bytes += num * sizeof(uint64_t);
 	if (flags & SLAB_DEBUG_FLAGS)
-		bytes += num * sizeof(struct slab_debug_obj);
+		bytes = ALIGN_UP(bytes, sizeof(uint64_t)) +
+			num * sizeof(struct slab_debug_obj);
 	return bytes;
 }
 
@@ -171,13 +169,16 @@ static void set_limits(struct kmem_cache *cachep)
 	struct kmem_list3 *l3 = &cachep->list3;
 	unsigned int i;
 
-	cachep->limit = cpu_limit(cachep->buffer_size);
+	cachep->limit = cachep->flags & SLAB_OF_TAGS
+				? TAGS_LIMIT
+				: cpu_limit(cachep->buffer_size);
 	if (cachep->flags & (SLAB_GENERAL | SLAB_DEDICATED))
 		cachep->limit =
 			MIN(cachep->limit,
 			    MAX(2U, ARRAY_MAX_BYTES / cachep->buffer_size));
 	cachep->batchcount = (cachep->limit + 1) / 2;
-	if (cachep->buffer_size <= PAGE_SIZE && mm.nr_slots > 1)
+	if (cachep->buffer_size <= PAGE_SIZE && mm.nr_slots > 1 &&
+	    !(cachep->flags & SLAB_OF_TAGS))
 		cachep->shared = SHARED_FACTOR;
 	if (cachep->flags & SLAB_DEBUG_FLAGS)
 		cachep->limit = cachep->batchcount = cachep->shared = 0;
@@ -210,6 +211,9 @@ static size_t alignment(const struct kmem_cache_args *args)
 /* Descriptors next to large objects would spoil the packing: off the slab. */
 static bool wants_off_slab(const struct kmem_cache *cachep)
 {
+	/* Or descriptor and tags of two slabs could keep each other. */
+	if (cachep->flags & SLAB_OF_TAGS)
+		return false;
 	/* With debug a descriptor is large: from caches far below only. */
 	if (cachep->flags & SLAB_DEBUG_FLAGS)
 		return cachep->object_size >= PAGE_SIZE;
@@ -234,10 +238,6 @@ static void set_geometry(struct kmem_cache *cachep,
 	left = cachep->flags & SLAB_DEDICATED
 		       ? dedicated_slab_pages(cachep, off_slab)
 		       : calculate_slab_order(cachep, off_slab);
-	if (cachep->flags & SLAB_TAGS)
-		cachep->tags_off = (uint32_t)ALIGN_UP(
-			offsetof(struct slab, bufctl[cachep->num]),
-			sizeof(uint64_t));
 	cachep->slab_size = (uint32_t)mgmt_bytes(cachep->num, cachep->flags);
 	if (off_slab && left >= ALIGN_UP(cachep->slab_size, cachep->align)) {
 		off_slab = false;
@@ -497,6 +497,47 @@ static struct kmem_cache *make_cache(const char *name,
 	return cachep;
 }
 
+static struct kmem_cache *create_locked(const char *name,
+					const struct kmem_cache_args *args,
+					const char **why);
+
+/*
+ * Sizes of vectors: the largest of which as many fit into a page as of the one that is
+ * wanted, so that nothing is lost to rounding; but small ones share few caches, and
+ * those of a page or more are rare.  Returns which of mm.tags_caches it is.
+ */
+static unsigned int tags_class(size_t bytes, size_t *size)
+{
+	const size_t room = PAGE_SIZE - sizeof(struct slab);
+	const size_t bufctl = sizeof(kmem_bufctl_t);
+	unsigned int nr;
+
+	*size = ALIGN_UP(bytes, 32UL);
+	if (*size <= 224)
+		return (unsigned int)(*size / 32 - 1);
+	nr = (unsigned int)(room / (ALIGN_UP(bytes, 16UL) + bufctl));
+	if (nr > 1) { /* 2 to 16 */
+		*size = ALIGN_DOWN(room / nr - bufctl, 16UL);
+		return 7 + 16 - nr;
+	}
+	*size = PAGE_SIZE;
+	for (nr = 22; *size < bytes; nr++)
+		*size *= 2;
+	return nr;
+}
+
+/* Where the slabs of a cache with num objects have their tags.  Chain lock held. */
+static struct kmem_cache *tags_cache(uint32_t num, const char **why)
+{
+	struct kmem_cache_args args = { .flags = SLAB_OF_TAGS };
+	unsigned int nr = tags_class(num * sizeof(uint64_t), &args.size);
+	char name[32];
+
+	args.install = &mm.tags_caches[nr];
+	sys_format(name, sizeof(name), "tags-%u", (uint32_t)args.size);
+	return create_locked(name, &args, why);
+}
+
 /* Into the chain and the segment.  Chain lock held. */
 static void register_cache(struct kmem_cache *cachep, uint32_t slot,
 			   struct kmem_cache **install)
@@ -514,6 +555,22 @@ static void register_cache(struct kmem_cache *cachep, uint32_t slot,
 	sys_lock(&cachep->list3.list_lock, SYS_RANK_LIST);
 	cache_publish(cachep);
 	sys_unlock(&cachep->list3.list_lock, SYS_RANK_LIST);
+}
+
+/* The same with a cache for its slabs' tags.  Chain lock held. */
+static struct kmem_cache *make_whole_cache(const char *name,
+					   const struct kmem_cache_args *args,
+					   const char **why)
+{
+	struct kmem_cache *cachep = make_cache(name, args);
+
+	if (!cachep || !(cachep->flags & SLAB_TAGS))
+		return cachep;
+	cachep->tags_cache = tags_cache(cachep->num, why);
+	if (cachep->tags_cache)
+		return cachep;
+	meta_free(cachep, sizeof(*cachep));
+	return NULL;
 }
 
 /* Chain lock held. */
@@ -535,7 +592,7 @@ static struct kmem_cache *create_locked(const char *name,
 	if (slot == MM_MAX_CACHES)
 		return NULL;
 	*why = "no memory";
-	cachep = make_cache(name, args);
+	cachep = make_whole_cache(name, args, why);
 	if (cachep)
 		register_cache(cachep, slot, args->install);
 	else

@@ -103,8 +103,6 @@ struct slab_debug_obj *slab_debug_of(const struct kmem_cache *cachep,
 	uintptr_t at = ALIGN_UP((uintptr_t)&slabp->bufctl[cachep->num],
 				sizeof(uint64_t));
 
-	if (cachep->flags & SLAB_TAGS)
-		at += cachep->num * sizeof(uint64_t);
 	return (struct slab_debug_obj *)at + index;
 }
 

@@ -1,16 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tags.c - all live tags, found by a walk over the frames.
+ * tags.c - the vectors of tags, and all live tags, found by a walk over the frames.
  *
- * Owns:   nothing; reads what mm_verify() proves, without proving it.  A forked child
- *         rebuilds its counters from this, so it costs a load per object and a few
+ * Owns:   a slab's vector, from the first object with a tag to the slab's end: a word
+ *         for each object, in a cache whose objects have no tags.
+ *         The walk reads what mm_verify() proves, without proving it.  A forked child
+ *         rebuilds its counters from it, so it costs a load per object and a few
  *         instructions per block.
  * Layer:  mm, top.
- * Locks:  all, by mm_fork_prepare().
+ * Locks:  none for a vector; all for the walk, by mm_fork_prepare().
  */
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
+
+/* Of threads that make it at once one is first. */
+__attribute__((noinline)) bool mm_make_tag(struct mm_block *b)
+{
+	uint64_t *tags, *before = NULL;
+
+	tags = kmem_cache_alloc(b->cache->tags_cache,
+				__GFP_ZERO | __GFP_NOWARN);
+	if (!tags)
+		return false;
+	if (!__atomic_compare_exchange_n(&b->slab->tags, &before, tags, false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		kmem_cache_free(b->cache->tags_cache, tags);
+		tags = before;
+	}
+	b->tag = &tags[b->objnr];
+	return true;
+}
 
 struct visit {
 	void (*fn)(void *arg, uint64_t tag, uint64_t requested_bytes);

@@ -365,12 +365,34 @@ static void check_tagged(struct walk *w, const struct kmem_cache *cachep,
 	}
 }
 
+static bool is_live_object(const struct walk *w,
+			   const struct kmem_cache *cachep, const void *p)
+{
+	const struct page *page;
+	int64_t index;
+
+	if (!mm_in_arena(p))
+		return false;
+	page = pfn_to_page(virt_to_pfn(p));
+	if (page->kind != PK_SLAB || page->cache != cachep)
+		return false;
+	index = obj_to_index(cachep, page->slab, p);
+	return index >= 0 && page->slab->bufctl[index] == BUFCTL_ACTIVE &&
+	       !is_cached(w, p);
+}
+
 static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 			  const struct slab *slabp)
 {
 	const uint64_t *tags = slab_tags(cachep, slabp);
 	uint32_t i, active = 0;
 
+	if (tags && !is_live_object(w, cachep->tags_cache, tags)) {
+		fail(w,
+		     "I13: %s: slab %p has its tags at %p, in no live object",
+		     cachep->name, (const void *)slabp, (const void *)tags);
+		return;
+	}
 	for (i = 0; i < cachep->num; i++) {
 		bool is_active = slabp->bufctl[i] == BUFCTL_ACTIVE;
 		uint64_t tag = tags ? load_tag(&tags[i]) : 0;
@@ -435,7 +457,7 @@ static void check_list(struct walk *w, const struct kmem_cache *cachep,
 			     cachep->num);
 		check_chain(w, cachep, slabp);
 		check_objects(w, cachep, slabp);
-		if (w->live_fn)
+		if (w->live_fn && !w->broken)
 			check_tagged(w, cachep, slabp);
 		*slabs += 1;
 		*objs += cachep->num - slabp->inuse;

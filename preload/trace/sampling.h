@@ -50,7 +50,7 @@ static inline unsigned int sampling_step_shift(uint32_t rate)
 
 extern __attribute__((visibility("hidden"))) struct sampling {
 	uint32_t mode;	 /* BS_TRACE_* */
-	uint32_t sparse; /* 1: it was not always BS_TRACE_EXACT */
+	uint32_t sparse; /* 1: not always BS_TRACE_EXACT, or one was missed */
 	uint32_t rate; /* of BS_TRACE_SAMPLE, and of callers in BS_TRACE_AUTO */
 	uint32_t step_shift; /* sampling_step_shift(rate) in BS_TRACE_SAMPLE */
 	uint32_t budget;     /* 1/1000 of the CPU */
@@ -62,6 +62,12 @@ extern __attribute__((visibility("hidden"))) struct sampling {
 static inline bool sampling_is_sparse(void)
 {
 	return __atomic_load_n(&sampling.sparse, __ATOMIC_RELAXED) != 0;
+}
+
+/* One that was to be recorded was not: for good, as after another mode. */
+static inline void sampling_missed(void)
+{
+	__atomic_store_n(&sampling.sparse, 1, __ATOMIC_RELAXED);
 }
 
 /* The rate whose interval is nearest to that many bytes. */

@@ -254,6 +254,12 @@ static uint32_t slack_of(size_t usable, size_t requested)
 	return slack < SLACK_MAX ? (uint32_t)slack : SLACK_MAX;
 }
 
+static void tag_missed(void)
+{
+	sampling_missed();
+	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
+}
+
 static uint64_t begin(uint32_t site, uint32_t kind, size_t usable,
 		      uint32_t slack)
 {
@@ -267,6 +273,20 @@ static inline bool is_ready(void)
 {
 	return likely(
 		__atomic_load_n(&segment_self()->ready, __ATOMIC_ACQUIRE));
+}
+
+/*
+ * The first object of its slab that is recorded.  Without memory this one is not, and
+ * no longer is each without a tag dead.
+ */
+static __attribute__((noinline)) bool make_tag(struct mm_block *b)
+{
+	if (!mm_keeps_tag(b))
+		return false;
+	if (mm_make_tag(b))
+		return true;
+	tag_missed();
+	return false;
 }
 
 static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
@@ -310,7 +330,7 @@ void trace_alloc(struct mm_block *b, size_t requested,
 {
 	uint32_t site, slack = slack_of(b->usable, requested);
 
-	if (!b->tag)
+	if (unlikely(!b->tag) && !make_tag(b))
 		return;
 	site = running_site(regs);
 	if (likely(is_ready()) && likely(!rate))
@@ -321,7 +341,11 @@ void trace_alloc(struct mm_block *b, size_t requested,
 
 void trace_atomic_alloc(struct mm_block *b, size_t requested)
 {
-	if (b->tag && trace_up)
+	if (!mm_keeps_tag(b))
+		return;
+	if (!b->tag)
+		tag_missed(); /* a handler can not make the place */
+	else if (trace_up)
 		attribute(b, 0, slack_of(b->usable, requested));
 }
 
@@ -373,10 +397,17 @@ static __attribute__((noinline)) bool take_young_tag(struct mm_block *b)
 	return live;
 }
 
+bool trace_is_dead(const struct mm_block *b)
+{
+	return !(b->tag &&
+		 tag_is_live(__atomic_load_n(b->tag, __ATOMIC_RELAXED))) &&
+	       mm_keeps_tag(b) && !sampling_is_sparse();
+}
+
 bool trace_free(struct mm_block *b)
 {
-	if (!b->tag)
-		return true;
+	if (unlikely(!b->tag))
+		return !trace_is_dead(b);
 	return is_ready() ? take_tag(b) : take_young_tag(b);
 }
 

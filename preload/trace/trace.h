@@ -51,7 +51,8 @@ uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr);
 /*
  * rate: what sampling_choose() said, but SAMPLING_SKIP.
  * Attributes a new block, of requested bytes, to the stack that begins with regs, and
- * sets its tag.  No-op when b->tag is NULL.  Leaves errno alone.
+ * sets its tag.  No-op when tags are not kept, or no memory is left for one: then the
+ * object stays unrecorded.  Leaves errno alone.
  */
 void trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate);
@@ -67,6 +68,8 @@ void trace_atomic_alloc(struct mm_block *b, size_t requested);
  * free.  True when tags are not kept, or not for every object.
  */
 bool trace_free(struct mm_block *b);
+/* Would trace_free() say false?  Nothing is done. */
+bool trace_is_dead(const struct mm_block *b);
 
 /*
  * A tag for a new area of the mmap family, counted as one object of that many

@@ -103,11 +103,9 @@ static void check_block(struct model_block *b)
 	assert_true(mb.usable >= b->size);
 }
 
-static void set_tag(struct mm_block *mb, size_t size)
+uint64_t *tag_place(struct mm_block *b)
 {
-	if (mb->tag)
-		mm_set_tag(mb, tag_make(1, (uint32_t)(mb->usable - size), 1),
-			   mb->usable % 32 != 0);
+	return b->tag || (mm_keeps_tag(b) && mm_make_tag(b)) ? b->tag : NULL;
 }
 
 static void clear_tag(struct mm_block *mb)
@@ -116,6 +114,19 @@ static void clear_tag(struct mm_block *mb)
 		__atomic_store_n(mb->tag, 0, __ATOMIC_RELAXED);
 		mm_tag_gone(mb);
 	}
+}
+
+/*
+ * As when modes change: one of four has a tag, so that slabs without any are met, too;
+ * some sizes are never counted by their frames, the others mostly.
+ */
+static void set_tag(struct model *m, struct mm_block *mb, size_t size)
+{
+	if (model_random(m) % 4 == 0 && tag_place(mb))
+		mm_set_tag(mb, tag_make(1, (uint32_t)(mb->usable - size), 1),
+			   mb->usable % 32 && model_random(m) % 16);
+	else
+		clear_tag(mb);
 }
 
 static void step_alloc(struct model *m, struct model_block *b)
@@ -140,7 +151,7 @@ static void step_alloc(struct model *m, struct model_block *b)
 	b->size = size;
 	b->usable = mb.usable;
 	b->align = align;
-	set_tag(&mb, size);
+	set_tag(m, &mb, size);
 	m->live_bytes += size;
 	fill_block(m, b);
 }
@@ -179,7 +190,7 @@ static void step_resize(struct model *m, struct model_block *b)
 	b->size = size;
 	b->usable = mb.usable;
 	assert_true(b->usable >= size);
-	set_tag(&mb, size);
+	set_tag(m, &mb, size);
 	fill_block(m, b);
 }
 

@@ -32,6 +32,8 @@ uint64_t model_random(struct model *m);
 /* One random call: allocate, free or resize; checks content and size. */
 void model_step(struct model *m);
 void model_free_all(struct model *m);
+/* Where the block's tag is to be; NULL: it never has one, or there is no memory. */
+uint64_t *tag_place(struct mm_block *b);
 /* Ends a live block, its tag first; fails the test when it is none. */
 void release(void *p);
 /* Fails the test with the walker's words unless mm_verify() holds. */

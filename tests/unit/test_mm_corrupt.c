@@ -35,6 +35,7 @@ static void *obtain(size_t size)
 
 	assert_non_null(p);
 	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_non_null(tag_place(&b));
 	*b.tag = tag_make(1, (uint32_t)(b.usable - size), 1);
 	return p;
 }
@@ -369,6 +370,11 @@ static void c29_runs_overlap(struct scene *s)
 	mm.carveout[0].used_pages++;
 }
 
+static void c30_tags_in_no_live_object(struct scene *s)
+{
+	partial_slab(cache_of(s->small[1]))->tags++;
+}
+
 /* What the walker must say, in the order of the numbers. */
 static const struct {
 	void (*corrupt)(struct scene *s);
@@ -403,6 +409,7 @@ static const struct {
 	{ c27_mapped_frame_not_marked, "I16" },
 	{ c28_window_off_by_a_page, "I16" },
 	{ c29_runs_overlap, "I19" },
+	{ c30_tags_in_no_live_object, "I13" },
 };
 
 static void mm_verify_corrupted_fails(void **state)

@@ -224,6 +224,79 @@ static void request_in_control_page_switches_the_mode(void **state)
 	assert_int_equal(h->trace_request_seen, 2);
 }
 
+/* ---- modes that change while objects live ----------------------------------------- */
+
+#define NR_LIVE 4000
+
+static uint32_t nr_skipped;
+
+/* As malloc() does, from one of many places. */
+static void *alloc_as_the_mode_says(size_t bytes, uintptr_t pc)
+{
+	void *p = mm_alloc(bytes, 1, GFP_KERNEL);
+	uint32_t rate = sampling_choose(pc, bytes);
+	struct unwind_regs regs;
+	struct mm_block b;
+
+	assert_non_null(p);
+	UNWIND_CALLER(&regs);
+	assert_int_equal(mm_lookup(p, &b), 0);
+	if (rate == SAMPLING_SKIP)
+		nr_skipped++;
+	else
+		trace_alloc(&b, bytes, &regs, rate);
+	return p;
+}
+
+static void switch_to(uint32_t mode, uint32_t nr)
+{
+	struct bs_abi_control *control = segment_self()->control;
+
+	control->trace_mode = mode;
+	control->trace_sample_bytes = 32768;
+	control->trace_request = nr;
+	sampling_poll();
+	assert_int_equal(segment_self()->header->trace_mode, mode);
+}
+
+/* Books and heap agree whatever was recorded, and slabs come and go meanwhile. */
+static void counters_hold_through_modes(void **state)
+{
+	static const uint32_t modes[] = { BS_TRACE_SAMPLE, BS_TRACE_EXACT,
+					  BS_TRACE_AUTO };
+	static void *live[NR_LIVE];
+	uint64_t x = seed_of_run();
+	uint32_t round, i;
+	char why[256];
+
+	(void)state;
+	bs_tracing = true;
+	for (round = 0; round < 30; round++) {
+		switch_to(modes[next(&x) % 3], round + 1);
+		for (i = 0; i < 4000; i++) {
+			void **p = &live[next(&x) % NR_LIVE];
+			uint64_t bytes =
+				1 + next(&x) % (next(&x) % 8 ? 300 : 9000);
+
+			if (*p)
+				traced_free(*p);
+			*p = next(&x) % 4 ? alloc_as_the_mode_says(
+						    bytes, 0x1000 + bytes / 32)
+					  : NULL;
+		}
+		if (trace_verify(why, sizeof(why)))
+			fail_msg("round %u: %s", round, why);
+		if (round % 8 == 7)
+			mm_trim();
+	}
+	assert_true(nr_skipped > 1000);
+	for (i = 0; i < NR_LIVE; i++)
+		if (live[i])
+			traced_free(live[i]);
+	memset(live, 0, sizeof(live));
+	assert_int_equal(trace_verify(why, sizeof(why)), 0);
+}
+
 int main(void)
 {
 #define T(name)                                                                \
@@ -236,6 +309,7 @@ int main(void)
 		T(auto_goes_back_when_it_can),
 		T(auto_is_not_misled_by_a_few_slow_ones),
 		T(request_in_control_page_switches_the_mode),
+		T(counters_hold_through_modes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

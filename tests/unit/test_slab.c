@@ -318,9 +318,15 @@ static void kmem_cache_geometry_follows_the_rules(void **state)
 	check_geometries(0, 1);
 }
 
+static char *start_of(const struct kmem_cache *c, const struct slab *slabp)
+{
+	return pfn_to_virt(
+		ALIGN_DOWN(virt_to_pfn(slabp->s_mem), 1UL << c->gfporder));
+}
+
 static void kmem_cache_slabs_rotate_their_colours(void **state)
 {
-	uint64_t seen = 0;
+	uint64_t seen = 0, colour;
 	struct kmem_cache *c;
 	unsigned int i;
 
@@ -337,8 +343,10 @@ static void kmem_cache_slabs_rotate_their_colours(void **state)
 					   ? c->list3.slabs_full.next
 					   : c->list3.slabs_partial.next,
 				   struct slab, list);
-		assert_int_equal(slabp->colouroff % c->colour_off, 0);
-		seen |= 1ULL << slabp->colouroff / c->colour_off;
+		colour = (uint64_t)(slabp->s_mem -
+				    slab_first_object(c, start_of(c, slabp)));
+		assert_int_equal(colour % c->colour_off, 0);
+		seen |= 1ULL << colour / c->colour_off;
 	}
 	assert_int_equal(seen, (2ULL << c->colour) - 1);
 }
@@ -1274,6 +1282,178 @@ static void with_dedicated(struct mm_config *c)
 	c->tags = true;
 }
 
+/* ---- tags -------------------------------------------------------------------------------------------- */
+
+static void small_zone_with_tags(struct mm_config *c)
+{
+	zone_of_32m(c);
+	c->oom_fail = true;
+	c->tags = true;
+}
+
+/* Without what lies in arrays. */
+static uint64_t nr_used(struct kmem_cache *c)
+{
+	kmem_cache_shrink(c);
+	return cache_active_objs(c);
+}
+
+static void assert_same_slabs(const struct kmem_cache *a,
+			      const struct kmem_cache *b)
+{
+	assert_int_equal(a->num, b->num);
+	assert_int_equal(a->slab_size, b->slab_size);
+	assert_int_equal(a->nr_pages, b->nr_pages);
+}
+
+/* A vector for the first object that needs it, which serves the second, too. */
+static void tag_two_objects(struct kmem_cache *c)
+{
+	struct kmem_cache *of_tags = c->tags_cache;
+	void *p = kmem_cache_alloc(c, GFP_KERNEL);
+	void *q = kmem_cache_alloc(c, GFP_KERNEL);
+	struct mm_block b = block_of(p), late = block_of(q);
+	uint64_t objs = nr_used(of_tags);
+
+	assert_true(mm_keeps_tag(&b));
+	assert_null(b.tag);
+	assert_true(mm_make_tag(&b));
+	assert_ptr_equal(b.tag, &b.slab->tags[b.objnr]);
+	assert_int_equal(*b.tag, 0);
+	assert_int_equal(nr_used(of_tags), objs + 1);
+	assert_ptr_equal(late.slab, b.slab);
+	assert_null(late.tag); /* looked up before: gives its own up */
+	assert_true(mm_make_tag(&late));
+	assert_ptr_equal(late.tag, block_of(q).tag);
+	assert_int_equal(nr_used(of_tags), objs + 1);
+	mm_set_tag(&b, tag_make(1, 0, 1), true);
+	mm_set_tag(&late, tag_make(2, 0, 1), true);
+	assert_mm_holds();
+	release(p);
+	release(q);
+}
+
+/* Who can have tags has the same slabs, and nothing but them until the first one. */
+static void slab_has_no_tags_until_the_first(void **state)
+{
+	const size_t sizes[] = { 24, 100, 700, 1900 };
+	struct kmem_cache *plain, *tagged, *of_tags;
+	struct mm_block b;
+	uint64_t objs;
+	unsigned int i;
+
+	(void)state;
+	start(small_zone_with_tags);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		plain = kmem_cache_create("plain", sizes[i], 0, 0, NULL);
+		tagged = kmem_cache_create("tagged", sizes[i], 0, SLAB_TAGS,
+					   NULL);
+		assert_same_slabs(plain, tagged);
+		of_tags = tagged->tags_cache;
+		assert_true(of_tags->object_size >= tagged->num * 8);
+		assert_false(of_tags->flags & (SLAB_TAGS | CFLGS_OFF_SLAB));
+		objs = nr_used(of_tags);
+		b = block_of(kmem_cache_alloc(plain, GFP_KERNEL));
+		assert_false(mm_keeps_tag(&b));
+		release(index_to_obj(plain, b.slab, b.objnr));
+		tag_two_objects(tagged);
+		assert_int_equal(kmem_cache_destroy(tagged), 0);
+		assert_int_equal(kmem_cache_destroy(plain), 0);
+		assert_int_equal(nr_used(of_tags), objs);
+		assert_mm_holds();
+	}
+}
+
+/* The sizes of vectors: large enough, all different, none lost to rounding. */
+static void tags_caches_fit_every_number_of_objects(void **state)
+{
+	uint32_t size, bytes;
+
+	(void)state;
+	start(small_zone_with_tags);
+	for (size = 16; size <= 4096; size += 16) {
+		struct kmem_cache *c =
+			kmem_cache_create("tagged", size, 0, SLAB_TAGS, NULL);
+		const struct kmem_cache *of_tags = c->tags_cache;
+
+		bytes = (uint32_t)(c->num * sizeof(uint64_t));
+		assert_in_range(of_tags->object_size, bytes, 2 * bytes + 31);
+		if (bytes > 224 && bytes <= 2016)
+			assert_int_equal(of_tags->num,
+					 (PAGE_SIZE - sizeof(struct slab)) /
+						 (ALIGN_UP(bytes, 16U) +
+						  sizeof(kmem_bufctl_t)));
+		assert_int_equal(kmem_cache_destroy(c), 0);
+	}
+	assert_mm_holds();
+}
+
+/* They keep no slab alive that has no other object. */
+static void slabs_of_tags_end_with_the_last(void **state)
+{
+	static void *p[20000];
+	unsigned int i;
+	uint64_t pages;
+
+	(void)state;
+	start(small_zone_with_tags);
+	mm_trim();
+	pages = mm.zone[0].stat.used_pages[BS_USE_SLAB];
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		struct mm_block b;
+
+		p[i] = mm_alloc(i % 2 ? 60 : i % 512, 1, GFP_KERNEL);
+		b = block_of(p[i]);
+		assert_non_null(tag_place(&b));
+		mm_set_tag(&b, tag_make(1, 0, 1), true);
+	}
+	assert_mm_holds();
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		release(p[i]);
+	assert_mm_holds();
+	mm_trim();
+	assert_int_equal(mm.zone[0].stat.used_pages[BS_USE_SLAB], pages);
+	assert_mm_holds();
+}
+
+static void tags_without_memory_are_not_made(void **state)
+{
+	struct mm_block b;
+	void *p;
+
+	(void)state;
+	start(small_zone_with_tags);
+	p = mm_alloc(100, 1, GFP_KERNEL);
+	b = block_of(p);
+	while (kmem_cache_alloc(b.cache->tags_cache, __GFP_NOWARN))
+		;
+	assert_true(mm_keeps_tag(&b));
+	assert_false(mm_make_tag(&b));
+	assert_null(b.tag);
+	assert_null(b.slab->tags);
+	assert_mm_holds();
+	release(p);
+}
+
+/* The handlers' spare objects: their tag is set where nothing can be made. */
+static void spare_objects_have_a_place_for_a_tag(void **state)
+{
+	struct mm_block b;
+	void *p;
+
+	(void)state;
+	start(small_zone_with_tags);
+	assert_non_null(mm_atomic_alloc(10, 1, false)); /* asks for them */
+	mm_atomic_work(NULL);
+	p = mm_atomic_alloc(50, 1, false);
+	b = block_of(p);
+	assert_non_null(b.tag);
+	assert_true(tag_is_live(*b.tag));
+	assert_int_equal(tag_slack(*b.tag), 14);
+	assert_mm_holds();
+	release(p);
+}
+
 /* What is counted on a frame stops the fast way as long as it lives. */
 static void section_frees_only_where_no_tag_lives(void **state)
 {
@@ -1291,6 +1471,7 @@ static void section_frees_only_where_no_tag_lives(void **state)
 		b[i] = block_of(p[i]);
 	}
 	assert_ptr_equal(b[0].page, b[1].page);
+	assert_non_null(tag_place(&b[0]));
 	mm_set_tag(&b[0], tag_make(1, 0, 1), true);
 	mm_set_tag(&b[0], tag_make(2, 0, 1), true); /* counted once */
 	assert_int_equal(b[0].page->tagged, 1);
@@ -1607,6 +1788,11 @@ int main(void)
 		TEST(slab_debug_random_run_tells_nothing),
 		TEST(slab_debug_threads_tell_nothing),
 		TEST(slab_raw_child_with_debug_goes_on),
+		TEST(slab_has_no_tags_until_the_first),
+		TEST(tags_caches_fit_every_number_of_objects),
+		TEST(slabs_of_tags_end_with_the_last),
+		TEST(tags_without_memory_are_not_made),
+		TEST(spare_objects_have_a_place_for_a_tag),
 		TEST(section_frees_only_where_no_tag_lives),
 		TEST(dedicated_cache_is_made_for_a_frequent_size),
 		TEST(dedicated_cache_packs_sizes_above_a_page),

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "preload/mm/slab.h"
+#include "preload/trace/sampling.h"
 #include "tests/unit/trace_harness.h"
 
 static const uint32_t no_generation[TRACE_MAX_FRAMES];
@@ -434,6 +436,50 @@ static void free_twice_is_refused(void **state)
 	assert_int_equal(mm_free(p, &b), 0);
 }
 
+/* In a slab where no object has had a tag, all are free as well. */
+static void free_of_what_never_had_a_tag_is_refused(void **state)
+{
+	void *p = mm_alloc(64, 1, GFP_KERNEL);
+	struct mm_block b;
+
+	(void)state;
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_null(b.tag);
+	assert_true(trace_is_dead(&b));
+	assert_false(trace_free(&b));
+	assert_int_equal(mm_free(p, &b), 0);
+}
+
+/*
+ * Without memory for a tag the object is served and not recorded, which is counted;
+ * books and walk agree, and from then on an object without a tag may live.
+ */
+static void no_memory_for_a_tag_leaves_the_object_unrecorded(void **state)
+{
+	uint64_t *dropped = &mm.vmstat[BS_VMSTAT_SITES_DROPPED];
+	void *p = mm_alloc(64, 1, GFP_KERNEL), *q;
+	struct mm_block b;
+
+	(void)state;
+	assert_int_equal(mm_lookup(p, &b), 0);
+	while (kmem_cache_alloc(b.cache->tags_cache, __GFP_NOWARN))
+		;
+	assert_false(sampling_is_sparse());
+	q = one_place(64);
+	assert_non_null(q);
+	assert_int_equal(*dropped, 1);
+	assert_true(sampling_is_sparse());
+	assert_int_equal(mm_lookup(q, &b), 0);
+	assert_null(b.tag);
+	trace_atomic_alloc(&b, 64);
+	assert_int_equal(*dropped, 2);
+	assert_counts_hold();
+	traced_free(q);
+	traced_free(p);
+	assert_counts_hold();
+	sampling.sparse = 0; /* for the other tests */
+}
+
 static void no_trace_goes_to_unknown(void **state)
 {
 	void *p;
@@ -699,6 +745,10 @@ int main(void)
 		T(alloc_same_place_is_one_site),
 		T(alloc_counts_requested_bytes_of_every_kind),
 		T(free_twice_is_refused),
+		T(free_of_what_never_had_a_tag_is_refused),
+		cmocka_unit_test_setup_teardown(
+			no_memory_for_a_tag_leaves_the_object_unrecorded,
+			harness_start_small, harness_stop),
 		T(no_trace_goes_to_unknown),
 		T(map_tag_counts_and_is_undone),
 		T(verify_finds_a_wrong_counter),

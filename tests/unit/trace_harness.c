@@ -28,11 +28,16 @@ static const struct mm_client client = {
 	.current_site = trace_current_site,
 };
 
-static int start(bool threads)
+static int start(bool threads, uint64_t fixed_pages)
 {
 	memset(&bs_options, 0, sizeof(bs_options));
 	mm_default_config(&bs_options.mm);
 	bs_options.mm.tags = true;
+	if (fixed_pages) {
+		bs_options.mm.zone[0].elastic = false;
+		bs_options.mm.zone[0].pages = fixed_pages;
+		bs_options.mm.oom_fail = true;
+	}
 	bs_options.trace_mode = BS_TRACE_EXACT;
 	bs_options.trace_threads = threads;
 	bs_options.nr_nodes = 1U << 18;
@@ -56,13 +61,19 @@ static int start(bool threads)
 int harness_start(void **state)
 {
 	(void)state;
-	return start(false);
+	return start(false, 0);
 }
 
 int harness_start_threads(void **state)
 {
 	(void)state;
-	return start(true);
+	return start(true, 0);
+}
+
+int harness_start_small(void **state)
+{
+	(void)state;
+	return start(false, 8 * SECTION_PAGES);
 }
 
 static bool is_segment(const char *name)

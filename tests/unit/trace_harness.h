@@ -20,6 +20,7 @@
 /* cmocka fixtures: a fresh engine, a segment in a directory of the test's own. */
 int harness_start(void **state);
 int harness_start_threads(void **state); /* trace_threads=on */
+int harness_start_small(void **state);	 /* memory that does not grow */
 int harness_stop(void **state);
 
 /* Path of the only segment of that process; the test fails when there is none. */
