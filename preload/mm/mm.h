@@ -24,7 +24,7 @@
  *     address-ordered set (a bit tree): the lowest block is taken first, which
  *     keeps the top of a zone free.  Linux keeps LIFO lists; with them the hot
  *     end wins, here giving whole sections back does.
- * 1.4 SLAB as in Linux 2.6.29: kmem_cache, kmem_list3, slab, kmem_bufctl_t,
+ * 1.4 SLAB as in Linux 2.6.29: kmem_cache, kmem_list3, slab,
  *     array_cache; objects up to 128 KiB.
  * 1.5 Large: up to 4 MiB, contiguous pages from the buddy.
  * 1.6 vmalloc: beyond, or when no such block is free.  User space cannot write
@@ -52,9 +52,8 @@
  * I6  managed_pages = free_pages + sum of used[]; used[] is what the walk finds.
  * I7  A slab's frames all name its cache and slab; the slab is in the list that
  *     its inuse says (0 free, num full, else partial).
- * I8  A slab's bufctl chain has num - inuse different members, then END; all
- *     others are marked ACTIVE.
- * I9  An object in an array_cache belongs to that cache, is ACTIVE in its slab,
+ * I8  A slab's free bits are num - inuse, of objects that there are.
+ * I9  An object in an array_cache belongs to that cache, is not free in its slab,
  *     and is in no other place of any array_cache.
  * I10 kmem_list3.free_objects and the slab counts are what the walk finds.
  * I11 Areas are sorted, do not overlap, and each one's charged frames are the
@@ -80,7 +79,7 @@
  *  3 order of a free block changed  9 object twice in an array_cache
  *  4 nr_free off by one            10 object of another cache in an array_cache
  *  5 used[] off by one             11 free_objects off by one
- *  6 bufctl chain with a cycle     12 area's charge off by one
+ *  6 free bit of a live object     12 area's charge off by one
  * 13 lent block in two areas       14 page names the wrong slab
  * 15 unmerged buddies              16 tag on a free object
  * 17 used frame marked as a tail    18 type of a pageblock changed
@@ -344,21 +343,20 @@ struct zone {
 
 /* ---- SLAB ------------------------------------------------------------------ */
 
-typedef uint16_t kmem_bufctl_t;
-#define BUFCTL_END    UINT16_MAX
-#define BUFCTL_ACTIVE (UINT16_MAX - 1)
-#define SLAB_LIMIT    (UINT16_MAX - 2)
-
 struct list_head {
 	struct list_head *next, *prev;
 };
 
 /*
  * A slab: 2^gfporder pages of one cache, the tail of which a dedicated cache gives
- * back (nr_pages); bufctl's words are short, as in later kernels.  On-slab layout (off-slab: the
- * descriptor and bufctl are an object of slabp_cache):
+ * back (nr_pages).  On-slab layout (off-slab: the descriptor and its bits are an object
+ * of slabp_cache):
  *
- *   | colour | struct slab | bufctl[num] | debug[num] | pad | objects ... |
+ *   | colour | struct slab | free bits | debug[num] | pad | objects ... |
+ *
+ * Which objects are free is a bit each, where the kernel has a list of indices of two
+ * bytes or four: 16-byte objects have 250 to a page instead of 224, and refills hand
+ * out rising addresses.
  *
  * Tags are a vector of their own (tags.c), as the kernel's slabobj_ext: most slabs of
  * a program that is sampled never need one.
@@ -369,13 +367,19 @@ struct list_head {
 struct slab {
 	struct list_head list;
 	struct kmem_cache *cache;
-	char *s_mem;	    /* first object */
-	uint64_t *tags;	    /* one for each object; NULL: none had one so far */
-	uint32_t inuse;	    /* objects not in the bufctl chain */
-	kmem_bufctl_t free; /* first free object */
-	uint16_t lost;	    /* given up after a raw fork: frees are ignored */
-	kmem_bufctl_t bufctl[];
+	char *s_mem;	/* first object */
+	uint64_t *tags; /* one for each object; NULL: none had one so far */
+	uint32_t inuse; /* objects that are not free */
+	uint32_t lost;	/* given up after a raw fork: frees are ignored */
+	uint64_t free
+		[]; /* bit i: object i is free; SLAB_FREE_WORDS(num) words */
 };
+#define SLAB_FREE_WORDS(num) (((num) + 63U) / 64U)
+
+static inline bool slab_object_is_free(const struct slab *slabp, uint32_t index)
+{
+	return slabp->free[index / 64] >> index % 64 & 1;
+}
 
 /*
  * LIFO of free objects; its objects are ACTIVE in their slabs.  The shared one is
@@ -460,7 +464,7 @@ struct kmem_cache {
 	uint32_t gfporder;
 	uint32_t nr_pages; /* of a slab: 2^gfporder, or fewer (dedicated) */
 	uint32_t colour, colour_off;
-	uint32_t slab_size; /* bytes of descriptor, bufctl and debug */
+	uint32_t slab_size; /* bytes of descriptor, free bits and debug */
 	uint32_t align;
 	void (*ctor)(void *objp);
 	struct kmem_cache *slabp_cache; /* off-slab: of descriptors */

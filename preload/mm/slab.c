@@ -72,10 +72,10 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	slabp->tags = NULL;
 	slabp->inuse = 0;
 	slabp->lost = 0;
-	slabp->free = 0;
-	for (i = 0; i < cachep->num; i++)
-		slabp->bufctl[i] = (kmem_bufctl_t)(i + 1);
-	slabp->bufctl[cachep->num - 1] = BUFCTL_END;
+	for (i = 0; i < SLAB_FREE_WORDS(cachep->num); i++)
+		slabp->free[i] = UINT64_MAX;
+	if (cachep->num % 64)
+		slabp->free[i - 1] = (UINT64_C(1) << cachep->num % 64) - 1;
 	return slabp;
 }
 
@@ -338,32 +338,39 @@ static void fold_hits(struct kmem_cache *cachep, struct array_cache *ac)
 	ac->alloc_hits = ac->free_hits = 0;
 }
 
-/* Take up to nr objects of a slab.  List lock held. */
+/* Take one of the free objects of a word.  List lock held. */
+static inline void *take_bit(struct kmem_cache *cachep, struct slab *slabp,
+			     uint32_t word)
+{
+	uint32_t index =
+		word * 64 + (uint32_t)__builtin_ctzll(slabp->free[word]);
+
+	if (unlikely(index >= cachep->num))
+		sys_die("%s: slab %p: object %u of %u is free", cachep->name,
+			(void *)slabp, index, cachep->num);
+	slabp->free[word] &= slabp->free[word] - 1;
+	if (unlikely(cache_has_debug(cachep)))
+		slab_debug_of(cachep, slabp, index)->state = DEBUG_BUSY;
+	return index_to_obj(cachep, slabp, index);
+}
+
+/* Take up to nr objects of a slab, the lowest first.  List lock held. */
 static uint32_t slab_take(struct kmem_cache *cachep, struct slab *slabp,
 			  void **out, uint32_t nr)
 {
 	struct kmem_list3 *l3 = &cachep->list3;
-	uint32_t taken = 0;
+	uint32_t taken = 0, word;
 
 	if (!slabp->inuse)
 		l3->nr_free_slabs--;
-	while (taken < nr && slabp->free != BUFCTL_END) {
-		uint32_t index = slabp->free;
-
-		if (unlikely(index >= cachep->num))
-			sys_die("%s: slab %p: free list names object %u of %u",
-				cachep->name, (void *)slabp, index,
-				cachep->num);
-		slabp->free = slabp->bufctl[index];
-		slabp->bufctl[index] = BUFCTL_ACTIVE;
-		if (unlikely(cache_has_debug(cachep)))
-			slab_debug_of(cachep, slabp, index)->state = DEBUG_BUSY;
-		out[taken++] = index_to_obj(cachep, slabp, index);
-	}
+	for (word = 0; word < SLAB_FREE_WORDS(cachep->num); word++)
+		while (taken < nr && slabp->free[word])
+			out[taken++] = take_bit(cachep, slabp, word);
 	slabp->inuse += taken;
 	l3->free_objects -= taken;
-	list_move(&slabp->list, slabp->free == BUFCTL_END ? &l3->slabs_full
-							  : &l3->slabs_partial);
+	list_move(&slabp->list, slabp->inuse == cachep->num
+					? &l3->slabs_full
+					: &l3->slabs_partial);
 	return taken;
 }
 
@@ -553,14 +560,13 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 		if (unlikely(slabp->lost))
 			continue;
 		if (unlikely(index < 0 ||
-			     slabp->bufctl[index] != BUFCTL_ACTIVE))
+			     slab_object_is_free(slabp, (uint32_t)index)))
 			sys_die("%s: object %p freed twice or corrupted",
 				cachep->name, objs[i]);
 		if (unlikely(cache_has_debug(cachep)))
 			slab_debug_of(cachep, slabp, (uint32_t)index)->state =
 				DEBUG_FREE;
-		slabp->bufctl[index] = slabp->free;
-		slabp->free = (kmem_bufctl_t)index;
+		slabp->free[index / 64] |= UINT64_C(1) << index % 64;
 		slabp->inuse--;
 		l3->free_objects++;
 		if (slabp->inuse) {

@@ -38,11 +38,11 @@
 
 static size_t mgmt_bytes(uint32_t num, uint32_t flags)
 {
-	size_t bytes = sizeof(struct slab) + num * sizeof(kmem_bufctl_t);
+	size_t bytes =
+		sizeof(struct slab) + SLAB_FREE_WORDS(num) * sizeof(uint64_t);
 
 	if (flags & SLAB_DEBUG_FLAGS)
-		bytes = ALIGN_UP(bytes, sizeof(uint64_t)) +
-			num * sizeof(struct slab_debug_obj);
+		bytes += num * sizeof(struct slab_debug_obj);
 	return bytes;
 }
 
@@ -63,11 +63,10 @@ static uint32_t cache_estimate(const struct kmem_cache *cachep,
 			       size_t *left)
 {
 	size_t slab_bytes = PAGE_SIZE * nr_pages, size = cachep->buffer_size;
-	size_t each = size + (off_slab ? 0 : sizeof(kmem_bufctl_t));
 	uint32_t num;
 
 	num = (uint32_t)((slab_bytes - (off_slab ? 0 : sizeof(struct slab))) /
-			 each);
+			 size);
 	while (num &&
 	       head_bytes(cachep, num, off_slab) + num * size > slab_bytes)
 		num--;
@@ -508,16 +507,16 @@ static struct kmem_cache *create_locked(const char *name,
  */
 static unsigned int tags_class(size_t bytes, size_t *size)
 {
-	const size_t room = PAGE_SIZE - sizeof(struct slab);
-	const size_t bufctl = sizeof(kmem_bufctl_t);
+	/* one word of free bits: so many have room for one each */
+	const size_t room = PAGE_SIZE - sizeof(struct slab) - sizeof(uint64_t);
 	unsigned int nr;
 
 	*size = ALIGN_UP(bytes, 32UL);
 	if (*size <= 224)
 		return (unsigned int)(*size / 32 - 1);
-	nr = (unsigned int)(room / (ALIGN_UP(bytes, 16UL) + bufctl));
+	nr = (unsigned int)(room / ALIGN_UP(bytes, 16UL));
 	if (nr > 1) { /* 2 to 16 */
-		*size = ALIGN_DOWN(room / nr - bufctl, 16UL);
+		*size = ALIGN_DOWN(room / nr, 16UL);
 		return 7 + 16 - nr;
 	}
 	*size = PAGE_SIZE;

@@ -100,10 +100,9 @@ uint32_t slab_debug_lead(const struct kmem_cache *cachep)
 struct slab_debug_obj *slab_debug_of(const struct kmem_cache *cachep,
 				     const struct slab *slabp, uint32_t index)
 {
-	uintptr_t at = ALIGN_UP((uintptr_t)&slabp->bufctl[cachep->num],
-				sizeof(uint64_t));
+	const void *at = &slabp->free[SLAB_FREE_WORDS(cachep->num)];
 
-	return (struct slab_debug_obj *)at + index;
+	return (struct slab_debug_obj *)(uintptr_t)at + index;
 }
 
 size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
@@ -202,7 +201,7 @@ const char *slab_debug_verify(const struct kmem_cache *cachep,
 {
 	const struct slab_debug_obj *d = slab_debug_of(cachep, slabp, index);
 	uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE);
-	bool active = slabp->bufctl[index] == BUFCTL_ACTIVE;
+	bool active = !slab_object_is_free(slabp, index);
 	void *objp = index_to_obj(cachep, slabp, index);
 	struct stretch s[MAX_STRETCHES];
 	const struct stretch *hit;
@@ -585,7 +584,7 @@ static void check_object(struct kmem_cache *cachep, const struct slab *slabp,
 {
 	struct slab_debug_obj *d = slab_debug_of(cachep, slabp, index);
 	uint32_t state = __atomic_load_n(&d->state, __ATOMIC_ACQUIRE);
-	bool active = slabp->bufctl[index] == BUFCTL_ACTIVE;
+	bool active = !slab_object_is_free(slabp, index);
 
 	if (f->nr == MAX_ERRORS || state == DEBUG_BUSY ||
 	    active != (state == DEBUG_LIVE))

@@ -377,7 +377,8 @@ static bool is_live_object(const struct walk *w,
 	if (page->kind != PK_SLAB || page->cache != cachep)
 		return false;
 	index = obj_to_index(cachep, page->slab, p);
-	return index >= 0 && page->slab->bufctl[index] == BUFCTL_ACTIVE &&
+	return index >= 0 &&
+	       !slab_object_is_free(page->slab, (uint32_t)index) &&
 	       !is_cached(w, p);
 }
 
@@ -394,7 +395,7 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 		return;
 	}
 	for (i = 0; i < cachep->num; i++) {
-		bool is_active = slabp->bufctl[i] == BUFCTL_ACTIVE;
+		bool is_active = !slab_object_is_free(slabp, i);
 		uint64_t tag = tags ? load_tag(&tags[i]) : 0;
 		bool live = is_active &&
 			    !is_cached(w, index_to_obj(cachep, slabp, i));
@@ -419,25 +420,19 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 		     cachep->name, (const void *)slabp, active, slabp->inuse);
 }
 
-static void check_chain(struct walk *w, const struct kmem_cache *cachep,
-			const struct slab *slabp)
+static void check_free_bits(struct walk *w, const struct kmem_cache *cachep,
+			    const struct slab *slabp)
 {
-	kmem_bufctl_t at = slabp->free;
-	uint32_t length = 0;
+	uint32_t words = SLAB_FREE_WORDS(cachep->num), nr = 0, i;
 
-	while (at != BUFCTL_END && length <= cachep->num) {
-		if (at >= cachep->num) {
-			fail(w, "I8: %s: slab %p: free list names object %u",
-			     cachep->name, (const void *)slabp, at);
-			return;
-		}
-		at = slabp->bufctl[at];
-		length++;
-	}
-	if (length != cachep->num - slabp->inuse)
-		fail(w,
-		     "I8: %s: slab %p: %u objects in the free list, inuse %u of %u",
-		     cachep->name, (const void *)slabp, length, slabp->inuse,
+	for (i = 0; i < words; i++)
+		nr += (uint32_t)__builtin_popcountll(slabp->free[i]);
+	if (cachep->num % 64 && slabp->free[words - 1] >> cachep->num % 64)
+		fail(w, "I8: %s: slab %p: an object beyond the %uth is free",
+		     cachep->name, (const void *)slabp, cachep->num);
+	else if (nr != cachep->num - slabp->inuse)
+		fail(w, "I8: %s: slab %p: %u objects are free, inuse %u of %u",
+		     cachep->name, (const void *)slabp, nr, slabp->inuse,
 		     cachep->num);
 }
 
@@ -455,7 +450,7 @@ static void check_list(struct walk *w, const struct kmem_cache *cachep,
 			     "I7: %s: slab %p with %u of %u in the wrong list",
 			     cachep->name, (const void *)slabp, slabp->inuse,
 			     cachep->num);
-		check_chain(w, cachep, slabp);
+		check_free_bits(w, cachep, slabp);
 		check_objects(w, cachep, slabp);
 		if (w->live_fn && !w->broken)
 			check_tagged(w, cachep, slabp);
@@ -508,7 +503,8 @@ static void check_array(struct walk *w, const struct kmem_cache *cachep,
 			return;
 		}
 		index = obj_to_index(cachep, page->slab, objp);
-		if (index < 0 || page->slab->bufctl[index] != BUFCTL_ACTIVE)
+		if (index < 0 ||
+		    slab_object_is_free(page->slab, (uint32_t)index))
 			fail(w,
 			     "I9: %s: array holds %p, which is on a slab's list",
 			     cachep->name, objp);

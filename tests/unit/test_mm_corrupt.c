@@ -169,11 +169,14 @@ static void c05_used_off_by_one(struct scene *s)
 	mm.zone[0].stat.used_pages[BS_USE_LARGE]--;
 }
 
-static void c06_bufctl_cycle(struct scene *s)
+static void c06_live_object_is_free(struct scene *s)
 {
 	struct slab *slabp = partial_slab(cache_of(s->small[1]));
+	uint32_t i = 0;
 
-	slabp->bufctl[slabp->free] = slabp->free;
+	while (slab_object_is_free(slabp, i))
+		i++;
+	slabp->free[i / 64] |= UINT64_C(1) << i % 64;
 }
 
 static void c07_slab_in_wrong_list(struct scene *s)
@@ -262,8 +265,11 @@ static void c15_unmerged_buddies(struct scene *s)
 static void c16_tag_on_free_object(struct scene *s)
 {
 	struct slab *slabp = partial_slab(cache_of(s->small[1]));
+	uint32_t i = 0;
 
-	slab_tags(slabp->cache, slabp)[slabp->free] = tag_make(1, 0, 1);
+	while (!slab_object_is_free(slabp, i))
+		i++;
+	slab_tags(slabp->cache, slabp)[i] = tag_make(1, 0, 1);
 }
 
 static void c17_frame_nowhere(struct scene *s)
@@ -385,7 +391,7 @@ static const struct {
 	{ c03_order_changed, "I" }, /* I2 or I3, by what follows the block */
 	{ c04_nr_free_off_by_one, "I5" },
 	{ c05_used_off_by_one, "I6" },
-	{ c06_bufctl_cycle, "I8" },
+	{ c06_live_object_is_free, "I8" },
 	{ c07_slab_in_wrong_list, "I7" },
 	{ c08_inuse_off_by_one, "I8" },
 	{ c09_object_twice_in_array, "I9" },

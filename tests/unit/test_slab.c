@@ -214,6 +214,11 @@ struct geometry {
 	bool off_slab;
 };
 
+static size_t mgmt_of(unsigned int num)
+{
+	return sizeof(struct slab) + (num + 63) / 64 * sizeof(uint64_t);
+}
+
 static unsigned int fit(size_t bytes, size_t size, size_t align, bool off_slab,
 			size_t *left)
 {
@@ -221,11 +226,7 @@ static unsigned int fit(size_t bytes, size_t size, size_t align, bool off_slab,
 	size_t head, best = 0;
 
 	for (;; num++) {
-		head = off_slab ? 0
-				: ALIGN_UP(sizeof(struct slab) +
-						   (num +
-						    1) * sizeof(kmem_bufctl_t),
-					   align);
+		head = off_slab ? 0 : ALIGN_UP(mgmt_of(num + 1), align);
 		if (head + (num + 1) * size > bytes)
 			break;
 		best = bytes - head - (num + 1) * size;
@@ -247,8 +248,7 @@ static struct geometry expected_geometry(size_t size, size_t align,
 		if (g.num && (g.order >= break_order || left * 8 <= PAGE_SIZE))
 			break;
 	}
-	mgmt = ALIGN_UP(sizeof(struct slab) + g.num * sizeof(kmem_bufctl_t),
-			align);
+	mgmt = ALIGN_UP(mgmt_of(g.num), align);
 	if (g.off_slab && left >= mgmt) {
 		g.off_slab = false;
 		left -= mgmt;
@@ -1380,9 +1380,8 @@ static void tags_caches_fit_every_number_of_objects(void **state)
 		assert_in_range(of_tags->object_size, bytes, 2 * bytes + 31);
 		if (bytes > 224 && bytes <= 2016)
 			assert_int_equal(of_tags->num,
-					 (PAGE_SIZE - sizeof(struct slab)) /
-						 (ALIGN_UP(bytes, 16U) +
-						  sizeof(kmem_bufctl_t)));
+					 (PAGE_SIZE - mgmt_of(1)) /
+						 ALIGN_UP(bytes, 16U));
 		assert_int_equal(kmem_cache_destroy(c), 0);
 	}
 	assert_mm_holds();
