@@ -655,6 +655,57 @@ static void stack_seen_before_is_not_walked(void **state)
 	assert_int_equal(walks, 1);
 }
 
+/* One of two places by each bit, the outermost frame's first; the same SP on all ways. */
+static __attribute__((noinline)) void *by_bits(unsigned int depth,
+					       unsigned int bits)
+{
+	void *p;
+
+	if (!depth)
+		return one_place(40);
+	if (bits >> (depth - 1) & 1) {
+		p = by_bits(depth - 1, bits);
+		__asm__ volatile("# one" : "+r"(p));
+	} else {
+		p = by_bits(depth - 1, bits);
+		__asm__ volatile("# zero" : "+r"(p));
+	}
+	return p;
+}
+
+/* More stacks with the same inner frames than a set of the memo has room for. */
+static void crowded_stacks_are_told_apart(void **state)
+{
+	enum {
+		INNER = 4,
+		NR_BITS = 5,
+		NR = 1 << NR_BITS
+	};
+	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS];
+	uint32_t site[NR] = { 0 };
+	volatile unsigned int i, k;
+
+	(void)state;
+	for (k = 0; k < 20; k++)
+		for (i = 0; i < NR; i++) {
+			void *p = by_bits(INNER + NR_BITS, i << INNER);
+
+			if (k)
+				assert_int_equal(site[i], tag_site(tag_of(p)));
+			site[i] = tag_site(tag_of(p));
+			traced_free(p);
+		}
+	for (i = 1; i < NR; i++)
+		for (k = 0; k < i; k++)
+			assert_int_not_equal(site[i], site[k]);
+#if defined(__x86_64__) && defined(__OPTIMIZE__) &&                            \
+	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	assert_true(mm.vmstat[BS_VMSTAT_UNWINDS] - before <= 2 * NR);
+#else
+	(void)before; /* frame pointers are not followed to choose a set */
+#endif
+}
+
 static void deep_stack_is_cut_at_the_outer_end(void **state)
 {
 	void *p = deep(200, 40);
@@ -734,6 +785,7 @@ int main(void)
 		T(recursion_depth_is_part_of_the_stack),
 		T(frame_pointer_tells_equal_words_apart),
 		T(stack_seen_before_is_not_walked),
+		T(crowded_stacks_are_told_apart),
 		T(deep_stack_is_cut_at_the_outer_end),
 		T(threads_count_exactly),
 	};
