@@ -285,25 +285,37 @@ struct start {
 	uintptr_t sp, fp;
 };
 
-/*
- * In the set of this hash: *index, *seq.  for_site: it has to have a site, and to match up
- * to as many frames as are kept; else a node, and to be whole.  *far: keep_part() may have
- * put it in the second set.
- */
-FRAME_INLINE bool find_in_set(uint64_t hash, const struct start *at,
-			      bool for_site, uint32_t *index, uint32_t *seq,
-			      bool *far)
+/* Others with this hash fill the set, or did: keep_part() may have used the second one. */
+static bool is_crowded(uint64_t hash)
 {
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way, nr = 0;
+	const uint32_t *mark = sets[hash >> SET_SHIFT].mark;
+	uint32_t way, nr = 0;
+
+	for (way = 0; way < WAYS; way++)
+		nr += LOAD(mark[way]) == mark_of(hash);
+	return nr >= WAYS / 2;
+}
+
+/*
+ * In the set of this hash: *index, *seq.  for_site: its site, and it has to match up to as
+ * many frames as are kept; else its node, and it has to be whole.  0: not there; *far: it
+ * may be in the second set.
+ */
+FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
+				  bool for_site, uint32_t *index, uint32_t *seq,
+				  bool *far)
+{
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way, found;
+	uint32_t mark = mark_of(hash);
 	enum match match;
 
 	for (way = 0; way < WAYS; way++) {
 		const struct memo_part *part = &parts[set * WAYS + way];
 
-		if (LOAD(sets[set].mark[way]) != mark_of(hash))
+		if (LOAD(sets[set].mark[way]) != mark)
 			continue;
-		nr++;
 		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
+		found = for_site ? LOAD(part->site) : LOAD(part->node);
 		if (*seq & 1 || LOAD(part->pc) != at->key ||
 		    LOAD(part->sp) != thread_sp(at->sp))
 			continue;
@@ -312,19 +324,17 @@ FRAME_INLINE bool find_in_set(uint64_t hash, const struct start *at,
 							 LOAD(part->nr_self)
 					       : UINT32_MAX);
 		*index = set * WAYS + way;
-		if (match == MATCH_WHOLE &&
-		    (for_site ? LOAD(part->site) : LOAD(part->node)))
-			return true;
+		if (likely(match == MATCH_WHOLE && found))
+			return found;
 		*far |= match != MATCH_NONE;
 	}
-	*far |= nr >= WAYS / 2; /* it was crowded, or is */
-	return false;
+	*far |= is_crowded(hash);
+	return 0;
 }
 
-static __attribute__((noinline)) bool find_far(uint64_t epoch,
-					       const struct start *at,
-					       bool for_site, uint32_t *index,
-					       uint32_t *seq)
+static __attribute__((noinline)) uint32_t
+find_far(uint64_t epoch, const struct start *at, bool for_site, uint32_t *index,
+	 uint32_t *seq)
 {
 	uint64_t hash = live_hash(at->key ^ epoch, at->sp, LOOK_FAR);
 	bool far = false;
@@ -342,13 +352,11 @@ uint32_t memo_find(const struct unwind_regs *regs)
 	if (unlikely(!parts || regs->exact))
 		return 0;
 	frame_range_begin(regs->sp);
-	if (unlikely(!find_in_set(live_hash(regs->pc, regs->sp, LOOK_AHEAD),
-				  &at, true, &index, &seq, &far)) &&
-	    (!far || !find_far(epoch, &at, true, &index, &seq)))
-		return 0;
-	site = LOAD(parts[index].site);
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return likely(LOAD(parts[index].seq) == seq) ? site : 0;
+	site = find_in_set(live_hash(regs->pc, regs->sp, LOOK_AHEAD), &at, true,
+			   &index, &seq, &far);
+	if (unlikely(!site) && far)
+		site = find_far(epoch, &at, true, &index, &seq);
+	return site;
 }
 
 /* ---- walking --------------------------------------------------------------------------- */
@@ -373,14 +381,11 @@ static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 	if (r->exact || r->sp < frame_stack.here.lo ||
 	    r->sp >= frame_stack.here.hi)
 		return false;
-	if (!find_in_set(live_hash(r->pc, r->sp, LOOK_AHEAD), &at, false,
-			 &index, &seq, &far) &&
-	    (!far || !find_far(walk->epoch, &at, false, &index, &seq)))
-		return false;
-	node = LOAD(parts[index].node);
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (LOAD(parts[index].seq) != seq ||
-	    nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES)
+	node = find_in_set(live_hash(r->pc, r->sp, LOOK_AHEAD), &at, false,
+			   &index, &seq, &far);
+	if (!node && far)
+		node = find_far(walk->epoch, &at, false, &index, &seq);
+	if (!node || nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES)
 		return false;
 	walk->tail = index;
 	walk->tail_seq = seq;
