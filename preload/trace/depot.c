@@ -72,44 +72,55 @@ static uint32_t *bucket_of(uint32_t parent, uintptr_t pc, uint32_t generation)
 	return &buckets[h >> (64 - BUCKET_BITS)];
 }
 
+static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
+			    uint32_t generation)
+{
+	const struct node *n = &nodes[i];
+
+	return n->pc == pc && n->parent == parent &&
+	       n->generation == generation;
+}
+
+/* The node behind its parent is in no bucket; see add_chain(). */
 static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 {
-	uint32_t i = __atomic_load_n(bucket_of(parent, pc, generation),
-				     __ATOMIC_ACQUIRE);
+	uint32_t i = parent + 1;
 
-	while (i) {
-		const struct node *n = &nodes[i];
-
-		if (n->pc == pc && n->parent == parent &&
-		    n->generation == generation)
-			return i;
-		i = n->next;
-	}
-	return DEPOT_NONE;
+	if (i < depot_nr_nodes() && is_child(i, parent, pc, generation))
+		return i;
+	i = __atomic_load_n(bucket_of(parent, pc, generation),
+			    __ATOMIC_ACQUIRE);
+	while (i && !is_child(i, parent, pc, generation))
+		i = nodes[i].next;
+	return i ? i : DEPOT_NONE;
 }
 
 /*
- * Readers of the file see count last.  published[] says what this process's own file
- * has: a forked child begins with an empty one and brings over what it uses.
+ * nr nodes in a row.  Readers of the file see count last.  published[] says what this
+ * process's own file has: a forked child begins with an empty one and brings over what
+ * it uses.
  */
-static void publish(uint32_t i)
+static void publish(uint32_t first, uint32_t nr)
 {
 	struct segment *seg = segment_self();
-	uint64_t *count;
 	struct bs_abi_node *out;
+	uint64_t *count, end, i;
 
-	if (!seg->header || !published || i >= seg->nr_nodes)
+	if (!seg->header || !published || first >= seg->nr_nodes)
 		return;
-	out = &seg->nodes[i];
-	if (!segment_claim_or_private(out, sizeof(*out)))
+	end = MIN(first + (uint64_t)nr, seg->nr_nodes);
+	out = &seg->nodes[first];
+	if (!segment_claim_or_private(out, (end - first) * sizeof(*out)))
 		return;
-	out->pc = nodes[i].pc;
-	out->parent = nodes[i].parent;
-	out->depth = nodes[i].depth;
-	__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
+	for (i = first; i < end; i++, out++) {
+		out->pc = nodes[i].pc;
+		out->parent = nodes[i].parent;
+		out->depth = nodes[i].depth;
+		__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
+	}
 	count = &seg->header->section[BS_SEC_NODES].count;
-	if (*count <= i)
-		__atomic_store_n(count, i + 1, __ATOMIC_RELEASE);
+	if (*count < end)
+		__atomic_store_n(count, end, __ATOMIC_RELEASE);
 }
 
 /* The root ends every chain, so it is published first of all. */
@@ -118,9 +129,9 @@ void depot_publish_chain(uint32_t node, bool locked)
 	if (!locked)
 		sys_lock(&depot_lock, SYS_RANK_DEPOT);
 	if (published && !published[0])
-		publish(0);
+		publish(0, 1);
 	for (; published && node && !published[node]; node = nodes[node].parent)
-		publish(node);
+		publish(node, 1);
 	if (!locked)
 		sys_unlock(&depot_lock, SYS_RANK_DEPOT);
 }
@@ -143,27 +154,35 @@ static void count_dropped(void)
 				   1, __ATOMIC_RELAXED);
 }
 
-/* Refused at `limit` nodes. */
-static uint32_t add_child(uint32_t parent, uintptr_t pc, uint32_t generation,
-			  uint32_t depth, uint32_t limit)
+/*
+ * The frames that are missing below a node, as one row of nodes; the innermost one.
+ * Each is found as the one behind its parent, so only the first is in a bucket: most
+ * nodes have one child, and a look-up along a row takes a cache line for two or three
+ * frames.  Seen only when all are filled.  depot_lock held.
+ */
+static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
+			  const uint32_t *generation, size_t nr,
+			  uint32_t *chain)
 {
-	uint32_t *bucket = bucket_of(parent, pc, generation);
-	uint32_t i = nr_nodes;
-	struct node *n;
+	uint32_t *bucket = bucket_of(parent, pcs[nr - 1], generation[nr - 1]);
+	uint32_t first = nr_nodes, depth = nodes[parent].depth, i = first;
+	bool behind = first == parent + 1;
 
-	if (i >= limit)
-		return DEPOT_NONE;
-	n = &nodes[i];
-	n->pc = pc;
-	n->parent = parent;
-	n->next = *bucket;
-	n->site = 0;
-	n->depth = depth;
-	n->generation = generation;
-	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
-	publish(i);
-	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
-	return i;
+	for (; nr--; i++) {
+		nodes[i] = (struct node){
+			.pc = pcs[nr],
+			.parent = i == first ? parent : i - 1,
+			.next = i == first && !behind ? *bucket : 0,
+			.depth = ++depth,
+			.generation = generation[nr],
+		};
+		chain[nr] = i;
+	}
+	publish(first, i - first);
+	__atomic_store_n(&nr_nodes, i, __ATOMIC_RELEASE);
+	if (!behind)
+		__atomic_store_n(bucket, first, __ATOMIC_RELEASE);
+	return i - 1;
 }
 
 uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
@@ -175,56 +194,55 @@ uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
 	return nr;
 }
 
-/* The frames that are there already, from the outermost on; *left: those missing. */
-static uint32_t descend(uint32_t node, const uintptr_t *pcs,
-			const uint32_t *generation, size_t *left,
-			uint32_t *chain)
+uint32_t depot_descend(uint32_t node, const uintptr_t *pcs,
+		       const uint32_t *generation, size_t *nr, uint32_t *chain)
 {
-	while (*left) {
-		size_t i = *left - 1;
+	while (*nr) {
+		size_t i = *nr - 1;
 		uint32_t child = find_child(node, pcs[i], generation[i]);
 
 		if (child == DEPOT_NONE)
 			break;
 		chain[i] = node = child;
-		*left = i;
+		*nr = i;
 	}
 	return node;
-}
-
-uint32_t depot_find_below(uint32_t node, const uintptr_t *pcs,
-			  const uint32_t *generation, size_t nr,
-			  uint32_t *chain)
-{
-	node = descend(node, pcs, generation, &nr, chain);
-	return nr ? DEPOT_NONE : node;
 }
 
 uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 		    const uint32_t *generation, size_t nr, uint32_t *chain)
 {
-	size_t left = nr, depth = nr + nodes[node].depth;
+	size_t depth = nr + nodes[node].depth;
 	uint32_t limit = max_nodes - (depth > DEPOT_SHORT ? max_nodes / 8 : 0);
+	bool full = depth > DEPOT_MAX_DEPTH;
 
-	node = descend(node, pcs, generation, &left, chain);
-	if (likely(!left))
-		return node;
-	if (depot_nr_nodes() >= limit || depth > DEPOT_MAX_DEPTH)
-		goto out_full;
+	if (full || !nr)
+		goto out;
 	sys_lock(&depot_lock, SYS_RANK_DEPOT);
-	node = descend(node, pcs, generation, &left, chain);
-	while (left && node != DEPOT_NONE) {
-		left--;
-		node = add_child(node, pcs[left], generation[left],
-				 nodes[node].depth + 1, limit);
-		chain[left] = node;
-	}
+	node = depot_descend(node, pcs, generation, &nr, chain);
+	full = nr && (nr > limit || nr_nodes > limit - nr);
+	if (nr && !full)
+		node = add_chain(node, pcs, generation, nr, chain);
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
-	if (node != DEPOT_NONE)
+out:
+	if (likely(!full))
 		return node;
-out_full:
 	count_dropped();
 	return DEPOT_NONE;
+}
+
+/* A node that is no frame: at depth 0, and found by its bucket. */
+static uint32_t add_root(uint64_t pc)
+{
+	uint32_t *bucket = bucket_of(0, pc, 0), i = nr_nodes;
+
+	if (i >= max_nodes)
+		return DEPOT_NONE;
+	nodes[i] = (struct node){ .pc = pc, .next = *bucket };
+	publish(i, 1);
+	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
+	return i;
 }
 
 uint32_t depot_root(uint64_t pc)
@@ -236,7 +254,7 @@ uint32_t depot_root(uint64_t pc)
 	sys_lock(&depot_lock, SYS_RANK_DEPOT);
 	node = find_child(0, pc, 0);
 	if (node == DEPOT_NONE)
-		node = add_child(0, pc, 0, 0, max_nodes);
+		node = add_root(pc);
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);
 	return node;
 }
@@ -244,8 +262,9 @@ uint32_t depot_root(uint64_t pc)
 uint32_t depot_add(const uintptr_t *pcs, const uint32_t *generation, size_t nr)
 {
 	uint32_t chain[DEPOT_MAX_DEPTH];
+	uint32_t node = depot_descend(0, pcs, generation, &nr, chain);
 
-	return depot_grow(0, pcs, generation, nr, chain);
+	return depot_grow(node, pcs, generation, nr, chain);
 }
 
 uint64_t depot_bytes(void)

@@ -10,8 +10,8 @@
  * one was gets nodes of its own.  The canonical copy is private memory, which fork
  * copies; each new node is published into the segment, which readers see.
  *
- * What another thread was adding when a raw fork copied us is at worst a slot that
- * is never used: a node is filled before it is counted, and counted before it is
+ * What another thread was adding when a raw fork copied us is at worst slots that are
+ * never used: nodes are filled before they are counted, and counted before they are
  * linked.
  */
 #ifndef BS_TRACE_DEPOT_H
@@ -50,16 +50,16 @@ uint32_t depot_root(uint64_t pc);
 #define DEPOT_MAX_DEPTH 128U
 
 /*
- * The same for a stack whose outer frames are those of a node.  chain[i] becomes the
- * node of the stack from pcs[i] outwards, as far as there is room.
+ * The same for a stack whose outer frames are those of a node: what is there already,
+ * from the outermost frame on.  *nr becomes the number of frames missing.  chain[i]
+ * becomes the node of the stack from pcs[i] outwards.
  */
+uint32_t depot_descend(uint32_t node, const uintptr_t *pcs,
+		       const uint32_t *generation, size_t *nr, uint32_t *chain);
+
+/* Adds those; all or none. */
 uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 		    const uint32_t *generation, size_t nr, uint32_t *chain);
-
-/* The same without adding anything. */
-uint32_t depot_find_below(uint32_t node, const uintptr_t *pcs,
-			  const uint32_t *generation, size_t nr,
-			  uint32_t *chain);
 
 /* The innermost frames of a node's stack; how many there were. */
 uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max);

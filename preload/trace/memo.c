@@ -53,7 +53,8 @@ struct set {
 
 static struct memo_part *parts;
 static struct set *sets;
-static uint32_t nr_written; /* parts that were ever used */
+static uint8_t used[NR_PARTS]; /* since a way was looked for in its set */
+static uint32_t nr_written;    /* parts that were ever used */
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -81,7 +82,7 @@ void memo_destroy(void)
 uint64_t memo_bytes(void)
 {
 	return MIN((uint64_t)LOAD(nr_written) * PAGE_SIZE, MEMO_BYTES) +
-	       NR_SETS * sizeof(*sets);
+	       NR_SETS * sizeof(*sets) + sizeof(used);
 }
 
 void memo_forget(void)
@@ -131,12 +132,19 @@ stack_word(uintptr_t sp, unsigned int off)
  */
 #define LOOK_AHEAD 1
 
-FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
+/*
+ * Where there are more such parts than the set has ways, or one with the same words and
+ * others behind them (a wrapper that is called from many places, frames further out than
+ * a part goes), the next ones are in a second set, chosen by as many return addresses.
+ */
+#define LOOK_FAR 8
+
+FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp, unsigned int ahead)
 {
 	uint64_t hash = hash_of(pc, sp);
 	unsigned int i;
 
-	for (i = 0; i < LOOK_AHEAD; i++) {
+	for (i = 0; i < ahead; i++) {
 		struct cfi_rule rule = frame_rule_peek(pc - 1);
 		uintptr_t cfa = sp + (uintptr_t)(intptr_t)rule.cfa_off;
 
@@ -149,6 +157,15 @@ FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp)
 		sp = cfa;
 	}
 	return hash;
+}
+
+/* Read first: what many threads use is written once in a while. */
+FRAME_INLINE void mark_used(const struct memo_part *part)
+{
+	uint8_t *u = &used[part - parts];
+
+	if (!LOAD(*u))
+		STORE(*u, 1);
 }
 
 FRAME_INLINE void prefetch_part(const struct memo_part *part)
@@ -177,80 +194,169 @@ FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp,
 	return !differ;
 }
 
+/* Of one version of a part. */
+struct link {
+	uint32_t outer, outer_seq;
+	uint32_t next_bytes;
+	uint16_t fp_off;
+	unsigned int frames;
+};
+
+/*
+ * Are the words of a part, whose pc and SP fit, those on the stack?  Where to read is
+ * checked to be of version seq before anything is read there, what to find there
+ * afterwards.
+ */
+FRAME_INLINE bool part_matches(const struct memo_part *part, uint32_t seq,
+			       uintptr_t sp, uintptr_t fp, struct link *link)
+{
+	uint64_t behind = LOAD(part->behind);
+	uint64_t offs[2] = { LOAD(part->offs[0]), LOAD(part->offs[1]) };
+	uintptr_t span = sp + LOAD(part->span_words) * sizeof(sp);
+	unsigned int nr = LOAD(part->nr_words);
+
+	*link = (struct link){
+		.outer = (uint32_t)behind,
+		.outer_seq = (uint32_t)(behind >> 32),
+		.next_bytes = LOAD(part->next_bytes),
+		.fp_off = LOAD(part->fp_off),
+		.frames = LOAD(part->nr_frames),
+	};
+	if (link->outer < NR_PARTS)
+		prefetch_part(&parts[link->outer]);
+	if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp)
+		return false;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (unlikely(LOAD(part->seq) != seq) ||
+	    unlikely(span > frame_stack.here.hi))
+		return false;
+	if (likely(nr) && !words_match(part, sp, offs, nr))
+		return false;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return likely(LOAD(part->seq) == seq);
+}
+
+FRAME_INLINE uintptr_t next_fp(const struct link *link, uintptr_t sp,
+			       uintptr_t fp)
+{
+	return link->fp_off == MEMO_FP_SAME ? fp : stack_word(sp, link->fp_off);
+}
+
+/* What there is of a stack: nothing; the words of its first part; all of it. */
+enum match {
+	MATCH_NONE,
+	MATCH_PART,
+	MATCH_WHOLE
+};
+
 /*
  * From a part whose pc and SP fit, version seq: is the stack the one it stands for,
  * up to the outermost frame or as many frames as are kept?  frames: found so far.
- * Where to read is checked to be of this version before anything is read there, what
- * to find there afterwards.
  */
-static __attribute__((noinline)) bool
+static __attribute__((noinline)) enum match
 chain_matches(const struct memo_part *part, uint32_t seq, uintptr_t sp,
 	      uintptr_t fp, unsigned int frames, unsigned int max)
 {
-	for (;;) {
-		uint32_t outer = LOAD(part->outer);
-		uint32_t outer_seq = LOAD(part->outer_seq);
-		uint32_t next_bytes = LOAD(part->next_bytes);
-		uint64_t offs[2] = { LOAD(part->offs[0]), LOAD(part->offs[1]) };
-		uint16_t fp_off = LOAD(part->fp_off);
-		uintptr_t span = sp + LOAD(part->span_words) * sizeof(sp);
-		unsigned int nr = LOAD(part->nr_words);
+	enum match match = MATCH_NONE;
+	struct link link;
 
-		if (outer < NR_PARTS)
-			prefetch_part(&parts[outer]);
-		if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp)
-			return false;
-		frames += LOAD(part->nr_frames);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (unlikely(LOAD(part->seq) != seq) ||
-		    unlikely(span > frame_stack.here.hi))
-			return false;
-		if (likely(nr) && !words_match(part, sp, offs, nr))
-			return false;
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (unlikely(LOAD(part->seq) != seq))
-			return false;
-		if (outer == MEMO_END || frames >= max)
-			return true;
-		if (outer == MEMO_OPEN)
-			return false;
-		if (fp_off != MEMO_FP_SAME)
-			fp = stack_word(sp, fp_off);
-		part = &parts[outer];
-		seq = outer_seq;
-		sp += next_bytes;
+	while (part_matches(part, seq, sp, fp, &link)) {
+		mark_used(part);
+		match = MATCH_PART;
+		frames += link.frames;
+		if (link.outer == MEMO_END || frames >= max)
+			return MATCH_WHOLE;
+		if (link.outer == MEMO_OPEN)
+			break;
+		fp = next_fp(&link, sp, fp);
+		part = &parts[link.outer];
+		seq = link.outer_seq;
+		sp += link.next_bytes;
 		if (unlikely(__atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) !=
 			     seq))
-			return false;
+			break;
 	}
+	return match;
+}
+
+/* A stack to be found. */
+struct start {
+	uint64_t key; /* pc ^ epoch */
+	uintptr_t sp, fp;
+};
+
+/* Others with this hash fill the set, or did: keep_part() may have used the second one. */
+static bool is_crowded(uint64_t hash)
+{
+	const uint32_t *mark = sets[hash >> SET_SHIFT].mark;
+	uint32_t way, nr = 0;
+
+	for (way = 0; way < WAYS; way++)
+		nr += LOAD(mark[way]) == mark_of(hash);
+	return nr >= WAYS / 2;
+}
+
+/*
+ * In the set of this hash: *index, *seq.  for_site: its site, and it has to match up to as
+ * many frames as are kept; else its node, and it has to be whole.  0: not there; *far: it
+ * may be in the second set.
+ */
+FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
+				  bool for_site, uint32_t *index, uint32_t *seq,
+				  bool *far)
+{
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way, found;
+	uint32_t mark = mark_of(hash);
+	enum match match;
+
+	for (way = 0; way < WAYS; way++) {
+		const struct memo_part *part = &parts[set * WAYS + way];
+
+		if (LOAD(sets[set].mark[way]) != mark)
+			continue;
+		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
+		found = for_site ? LOAD(part->site) : LOAD(part->node);
+		if (*seq & 1 || LOAD(part->pc) != at->key ||
+		    LOAD(part->sp) != thread_sp(at->sp))
+			continue;
+		match = chain_matches(part, *seq, at->sp, at->fp, 1,
+				      for_site ? TRACE_MAX_FRAMES +
+							 LOAD(part->nr_self)
+					       : UINT32_MAX);
+		*index = set * WAYS + way;
+		if (likely(match == MATCH_WHOLE && found))
+			return found;
+		*far |= match != MATCH_NONE;
+	}
+	*far |= is_crowded(hash);
+	return 0;
+}
+
+static __attribute__((noinline)) uint32_t
+find_far(uint64_t epoch, const struct start *at, bool for_site, uint32_t *index,
+	 uint32_t *seq)
+{
+	uint64_t hash = live_hash(at->key ^ epoch, at->sp, LOOK_FAR);
+	bool far = false;
+
+	return find_in_set(hash, at, for_site, index, seq, &far);
 }
 
 uint32_t memo_find(const struct unwind_regs *regs)
 {
-	uint64_t key = regs->pc ^ epoch_now(), hash;
-	uint32_t mark, set, way;
+	uint64_t epoch = epoch_now();
+	struct start at = { regs->pc ^ epoch, regs->sp, regs->fp };
+	uint32_t index, seq, site;
+	bool far = false;
 
 	if (unlikely(!parts || regs->exact))
 		return 0;
 	frame_range_begin(regs->sp);
-	hash = live_hash(regs->pc, regs->sp);
-	mark = mark_of(hash);
-	set = (uint32_t)(hash >> SET_SHIFT);
-	for (way = 0; way < WAYS; way++) {
-		const struct memo_part *part = &parts[set * WAYS + way];
-		uint32_t seq, site;
-
-		if (LOAD(sets[set].mark[way]) != mark)
-			continue;
-		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
-		site = LOAD(part->site);
-		if (site && !(seq & 1) && LOAD(part->pc) == key &&
-		    LOAD(part->sp) == thread_sp(regs->sp) &&
-		    chain_matches(part, seq, regs->sp, regs->fp, 1,
-				  TRACE_MAX_FRAMES + LOAD(part->nr_self)))
-			return site;
-	}
-	return 0;
+	site = find_in_set(live_hash(regs->pc, regs->sp, LOOK_AHEAD), &at, true,
+			   &index, &seq, &far);
+	if (unlikely(!site) && far)
+		site = find_far(epoch, &at, true, &index, &seq);
+	return site;
 }
 
 /* ---- walking --------------------------------------------------------------------------- */
@@ -268,35 +374,23 @@ static inline bool is_cut(const struct unwind_regs *r)
 static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		      size_t nr)
 {
-	uint32_t set, way;
-	uint64_t hash;
+	struct start at = { r->pc ^ walk->epoch, r->sp, r->fp };
+	uint32_t index, seq, node;
+	bool far = false;
 
 	if (r->exact || r->sp < frame_stack.here.lo ||
 	    r->sp >= frame_stack.here.hi)
 		return false;
-	hash = live_hash(r->pc, r->sp);
-	set = (uint32_t)(hash >> SET_SHIFT);
-	for (way = 0; way < WAYS; way++) {
-		const struct memo_part *part = &parts[set * WAYS + way];
-		uint32_t seq, node;
-
-		if (LOAD(sets[set].mark[way]) != mark_of(hash))
-			continue;
-		seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
-		node = LOAD(part->node);
-		if (!node || seq & 1 ||
-		    LOAD(part->pc) != (r->pc ^ walk->epoch) ||
-		    LOAD(part->sp) != thread_sp(r->sp) ||
-		    nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES ||
-		    !chain_matches(part, seq, r->sp, r->fp, (unsigned int)nr,
-				   UINT32_MAX))
-			continue;
-		walk->tail = set * WAYS + way;
-		walk->tail_seq = seq;
-		walk->node = node;
-		return true;
-	}
-	return false;
+	node = find_in_set(live_hash(r->pc, r->sp, LOOK_AHEAD), &at, false,
+			   &index, &seq, &far);
+	if (!node && far)
+		node = find_far(walk->epoch, &at, false, &index, &seq);
+	if (!node || nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES)
+		return false;
+	walk->tail = index;
+	walk->tail_seq = seq;
+	walk->node = node;
+	return true;
 }
 
 /* Offset of a word from the part's SP; false: not one that fits. */
@@ -473,8 +567,7 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 	STORE(to->pc, from->pc);
 	STORE(to->sp, thread_sp(from->sp));
 	STORE(to->fp, from->fp);
-	STORE(to->outer, from->outer);
-	STORE(to->outer_seq, from->outer_seq);
+	STORE(to->behind, from->behind);
 	STORE(to->next_bytes, from->next_bytes);
 	STORE(to->fp_off, from->fp_off);
 	STORE(to->span_words, from->span_words);
@@ -491,66 +584,132 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 /* Does what a part names behind itself still exist? */
 static bool has_outer(const struct memo_part *part)
 {
-	uint32_t outer = LOAD(part->outer);
+	uint64_t behind = LOAD(part->behind);
+	uint32_t outer = (uint32_t)behind;
 
 	return outer >= NR_PARTS ||
-	       LOAD(parts[outer].seq) == LOAD(part->outer_seq);
+	       LOAD(parts[outer].seq) == (uint32_t)(behind >> 32);
+}
+
+/* A way that is free, else one not used since it was asked last, else by turns. */
+static uint32_t choose_way(uint32_t set)
+{
+	static uint32_t turn;
+	uint32_t way, i, first = LOAD(turn) + 1;
+
+	for (way = 0; way < WAYS; way++)
+		if (!LOAD(sets[set].mark[way]))
+			return way;
+	STORE(turn, first);
+	for (i = 0; i < WAYS; i++) {
+		way = (first + i) % WAYS;
+		if (!LOAD(used[set * WAYS + way]))
+			break;
+		STORE(used[set * WAYS + way], 0);
+	}
+	return way;
+}
+
+enum found {
+	FOUND_NONE, /* not these words; or with what is gone behind them: to write to */
+	FOUND_OTHER, /* these words with something else behind them */
+	FOUND_SAME,  /* the same stack */
+};
+
+/* The way that says already what a part is to say, of the stack with that site. */
+static enum found find_same(uint64_t hash, const struct memo_part *part,
+			    uint32_t site, uint32_t *index, uint32_t *seq)
+{
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way, here;
+	enum found found = FOUND_NONE;
+	unsigned int nr = 0;
+
+	*index = MEMO_OPEN;
+	for (way = 0; way < WAYS; way++) {
+		const struct memo_part *p = &parts[set * WAYS + way];
+		bool same, useless;
+
+		if (LOAD(sets[set].mark[way]) != mark_of(hash))
+			continue;
+		if (++nr == WAYS)
+			found = FOUND_OTHER;
+		here = __atomic_load_n(&p->seq, __ATOMIC_ACQUIRE);
+		if (here & 1 || !same_part(p, part))
+			continue;
+		same = LOAD(p->behind) == part->behind ||
+		       (part->node && LOAD(p->node) == part->node);
+		useless = LOAD(p->outer) == MEMO_OPEN || !has_outer(p) ||
+			  (site && LOAD(p->site) == site);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (LOAD(p->seq) != here)
+			continue;
+		if (same || useless) {
+			*index = set * WAYS + way;
+			*seq = here;
+		}
+		if (same)
+			return FOUND_SAME;
+		found = FOUND_OTHER;
+	}
+	return *index == MEMO_OPEN ? found : FOUND_NONE;
 }
 
 /*
- * The way for a part: one that says the same already (*same), else one that is
- * free or leads nowhere any more, else an old one by turns.
+ * A part that is there, with the same stack behind it as ever, in another place: parts
+ * that name this one go on to stand for what they stood for, so seq remains.
  */
-static uint32_t choose_way(uint32_t set, uint32_t mark,
-			   const struct memo_part *part, bool *same)
+static void link_again(struct memo_part *to, uint32_t seq, uint64_t behind)
 {
-	static uint32_t turn;
-	uint32_t way, choice = WAYS;
-
-	*same = false;
-	for (way = 0; way < WAYS; way++) {
-		const struct memo_part *p = &parts[set * WAYS + way];
-		uint32_t m = LOAD(sets[set].mark[way]);
-
-		if (m == mark && !(LOAD(p->seq) & 1) && same_part(p, part)) {
-			*same = LOAD(p->outer) == part->outer &&
-				LOAD(p->outer_seq) == part->outer_seq;
-			if (*same || !has_outer(p) ||
-			    LOAD(p->outer) == MEMO_OPEN)
-				return way;
-		}
-		if (choice == WAYS && (!m || !has_outer(p)))
-			choice = way;
-	}
-	if (choice < WAYS)
-		return choice;
-	STORE(turn, LOAD(turn) + 1);
-	return LOAD(turn) % WAYS;
+	if (LOAD(to->behind) == behind || !write_begin(to, seq))
+		return;
+	STORE(to->behind, behind);
+	__atomic_store_n(&to->seq, seq, __ATOMIC_RELEASE);
 }
 
-/* Index of the part in the table, its version in *seq; MEMO_OPEN: not kept. */
-static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
-			  uint32_t *seq)
+/* Writes the part there; false: somebody else does. */
+static bool write_part(uint32_t index, uint64_t hash,
+		       const struct memo_part *part, uint32_t *seq)
 {
-	uint64_t hash = live_hash(pc, part->sp);
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
-	struct memo_part *to;
-	bool same;
+	struct memo_part *to = &parts[index];
 
-	way = choose_way(set, mark_of(hash), part, &same);
-	to = &parts[set * WAYS + way];
 	*seq = __atomic_load_n(&to->seq, __ATOMIC_ACQUIRE);
-	if (same && !(*seq & 1))
-		return set * WAYS + way;
 	if (!write_begin(to, *seq))
-		return MEMO_OPEN;
+		return false;
 	if (!*seq)
 		STORE(nr_written, LOAD(nr_written) + 1);
 	copy_part(to, part);
-	STORE(sets[set].mark[way], mark_of(hash));
+	STORE(sets[index / WAYS].mark[index % WAYS], mark_of(hash));
+	STORE(used[index], 0);
 	*seq += 2;
 	__atomic_store_n(&to->seq, *seq, __ATOMIC_RELEASE);
-	return set * WAYS + way;
+	return true;
+}
+
+/*
+ * Index of the part in the table, its version in *seq; MEMO_OPEN: not kept.  site: that
+ * of the stack which begins with the part; 0: none does.
+ */
+static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
+			  uint32_t site, uint32_t *seq)
+{
+	uint64_t hash = live_hash(pc, part->sp, LOOK_AHEAD);
+	uint32_t index;
+	enum found found = find_same(hash, part, site, &index, seq);
+
+	if (found == FOUND_OTHER) {
+		hash = live_hash(pc, part->sp, LOOK_FAR);
+		found = find_same(hash, part, site, &index, seq);
+	}
+	if (found == FOUND_SAME) {
+		link_again(&parts[index], *seq, part->behind);
+		return index;
+	}
+	if (index == MEMO_OPEN) {
+		uint32_t set = (uint32_t)(hash >> SET_SHIFT);
+
+		index = set * WAYS + choose_way(set);
+	}
+	return write_part(index, hash, part, seq) ? index : MEMO_OPEN;
 }
 
 /* The site of the stack that begins with this very version of a part. */
@@ -593,7 +752,7 @@ void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain)
 		part->node = node_of(walk, part, chain);
 		part->outer = outer;
 		part->outer_seq = outer < NR_PARTS ? seq : 0;
-		outer = keep_part(part, pc, &seq);
+		outer = keep_part(part, pc, i ? 0 : site, &seq);
 		if (outer == MEMO_OPEN)
 			return;
 	}

@@ -81,8 +81,13 @@ struct memo_part {
 	uint64_t pc;   /* ^ epoch of rules << 48 */
 	uintptr_t sp;
 	uintptr_t fp;
-	uint32_t outer; /* index, or MEMO_END, MEMO_OPEN */
-	uint32_t outer_seq;
+	union {
+		struct {
+			uint32_t outer; /* index, or MEMO_END, MEMO_OPEN */
+			uint32_t outer_seq;
+		};
+		uint64_t behind; /* both in one load */
+	};
 	uint32_t next_bytes;
 	uint32_t node; /* in the depot: of the stack that begins here */
 	uint8_t nr_words;

@@ -83,7 +83,7 @@ struct stack {
 	bool cut; /* to what there was room for */
 	uintptr_t pcs[TRACE_MAX_FRAMES];
 	uint32_t generation[TRACE_MAX_FRAMES];
-	uint32_t chain[TRACE_MAX_FRAMES]; /* depot_grow() */
+	uint32_t chain[TRACE_MAX_FRAMES]; /* depot_descend() */
 };
 
 static void fill_generations(struct stack *st)
@@ -94,10 +94,20 @@ static void fill_generations(struct stack *st)
 		st->generation[i] = generation_of(st->pcs[i]);
 }
 
+/* The node of the frames that the depot has; *left: of those it has not. */
+static uint32_t descend(struct stack *st, size_t *left)
+{
+	*left = st->nr;
+	fill_generations(st);
+	return depot_descend(st->node, st->pcs, st->generation, left,
+			     st->chain);
+}
+
 /* The depot or the site table is full: at least who called. */
 static __attribute__((noinline)) uint32_t short_site(struct stack *st)
 {
 	uint32_t node;
+	size_t left;
 
 	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
 	st->cut = true;
@@ -106,31 +116,45 @@ static __attribute__((noinline)) uint32_t short_site(struct stack *st)
 				       DEPOT_SHORT - st->nr);
 	st->nr = MIN(st->nr, DEPOT_SHORT);
 	st->node = thread_root();
-	fill_generations(st);
-	node = depot_grow(st->node, st->pcs, st->generation, st->nr, st->chain);
+	node = descend(st, &left);
+	node = depot_grow(node, st->pcs, st->generation, left, st->chain);
 	return node == DEPOT_NONE ? 0 : site_of_node(node);
 }
 
 /*
- * refresh: a stack not met so far may be one through a module just loaded, so the
- * module table is brought up to date first.
+ * A stack not met so far may be one through a module just loaded, so the module table is
+ * brought up to date.  One frame of those in a row that one module has is looked at.
  */
+static __attribute__((noinline)) void check_modules(const struct stack *st)
+{
+	uintptr_t pcs[TRACE_MAX_FRAMES];
+	uint32_t last = 0;
+	size_t i, nr = 0;
+
+	for (i = 0; i < st->nr; i++) {
+		if (!last || st->generation[i] != last)
+			pcs[nr++] = st->pcs[i];
+		last = st->generation[i];
+	}
+	segment_modules_check(pcs, nr);
+}
+
 static uint32_t site_of_stack(struct stack *st, bool refresh)
 {
+	uint64_t epoch = segment_epoch();
 	uint32_t node, site;
+	size_t left;
 
 	st->cut = false;
-	fill_generations(st);
-	node = depot_find_below(st->node, st->pcs, st->generation, st->nr,
-				st->chain);
-	if (node == DEPOT_NONE) {
-		if (refresh) {
-			segment_modules_check(st->pcs, st->nr);
-			fill_generations(st);
-		}
-		node = depot_grow(st->node, st->pcs, st->generation, st->nr,
-				  st->chain);
+	node = descend(st, &left);
+	if (left && refresh) {
+		check_modules(st);
+		if (unlikely(segment_epoch() != epoch))
+			node = descend(st, &left);
 	}
+	if (left)
+		node = depot_grow(node, st->pcs, st->generation, left,
+				  st->chain);
 	site = node == DEPOT_NONE ? 0 : site_of_node(node);
 	return likely(site) ? site : short_site(st);
 }

@@ -55,27 +55,55 @@ static void depot_add_same_stack_gives_same_node(void **state)
 	const uintptr_t pcs[] = { 0x3000, 0x2000, 0x1000 };
 	uint32_t node = depot_add(pcs, no_generation, 3), chain[3];
 	uintptr_t frames[3];
+	size_t left = 3;
 
 	(void)state;
 	assert_int_not_equal(node, DEPOT_NONE);
 	assert_int_equal(depot_add(pcs, no_generation, 3), node);
-	assert_int_equal(depot_find_below(0, pcs, no_generation, 3, chain),
+	assert_int_equal(depot_descend(0, pcs, no_generation, &left, chain),
 			 node);
+	assert_int_equal(left, 0);
 	assert_int_equal(chain[0], node);
 	assert_int_equal(depot_depth(node), 3);
 	assert_int_equal(depot_frames(node, frames, 3), 3);
 	assert_memory_equal(frames, pcs, sizeof(pcs));
 }
 
-static void depot_find_unknown_stack_finds_nothing(void **state)
+static void depot_descend_finds_the_outer_frames_only(void **state)
 {
-	const uintptr_t pcs[] = { 0x3000, 0x2000 };
-	uint32_t nr = depot_nr_nodes(), chain[2];
+	const uintptr_t outer[] = { 0x2100, 0x1100 };
+	const uintptr_t pcs[] = { 0x4100, 0x3100, 0x2100, 0x1100 };
+	uint32_t node = depot_add(outer, no_generation, 2);
+	uint32_t nr = depot_nr_nodes(), chain[4];
+	size_t left = 4;
 
 	(void)state;
-	assert_int_equal(depot_find_below(0, pcs, no_generation, 2, chain),
-			 DEPOT_NONE);
+	assert_int_equal(depot_descend(0, pcs, no_generation, &left, chain),
+			 node);
+	assert_int_equal(left, 2);
+	assert_int_equal(chain[2], node);
 	assert_int_equal(depot_nr_nodes(), nr);
+}
+
+/* A node is found behind its parent, or by its bucket when another one is there. */
+static void depot_tells_children_of_a_node_apart(void **state)
+{
+	uintptr_t pcs[] = { 0, 0x2200, 0x1200 };
+	uint32_t node[8], i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(node); i++) {
+		pcs[0] = 0x3200 + i;
+		node[i] = depot_add(pcs, no_generation, 3);
+	}
+	for (i = 0; i < ARRAY_SIZE(node); i++) {
+		uintptr_t pc;
+
+		pcs[0] = 0x3200 + i;
+		assert_int_equal(depot_add(pcs, no_generation, 3), node[i]);
+		assert_int_equal(depot_frames(node[i], &pc, 1), 1);
+		assert_int_equal(pc, 0x3200 + i);
+	}
 }
 
 static void depot_add_shares_outer_frames(void **state)
@@ -673,6 +701,57 @@ static void stack_seen_before_is_not_walked(void **state)
 	assert_int_equal(walks, 1);
 }
 
+/* One of two places by each bit, the outermost frame's first; the same SP on all ways. */
+static __attribute__((noinline)) void *by_bits(unsigned int depth,
+					       unsigned int bits)
+{
+	void *p;
+
+	if (!depth)
+		return one_place(40);
+	if (bits >> (depth - 1) & 1) {
+		p = by_bits(depth - 1, bits);
+		__asm__ volatile("# one" : "+r"(p));
+	} else {
+		p = by_bits(depth - 1, bits);
+		__asm__ volatile("# zero" : "+r"(p));
+	}
+	return p;
+}
+
+/* More stacks with the same inner frames than a set of the memo has room for. */
+static void crowded_stacks_are_told_apart(void **state)
+{
+	enum {
+		INNER = 4,
+		NR_BITS = 5,
+		NR = 1 << NR_BITS
+	};
+	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS];
+	uint32_t site[NR] = { 0 };
+	volatile unsigned int i, k;
+
+	(void)state;
+	for (k = 0; k < 20; k++)
+		for (i = 0; i < NR; i++) {
+			void *p = by_bits(INNER + NR_BITS, i << INNER);
+
+			if (k)
+				assert_int_equal(site[i], tag_site(tag_of(p)));
+			site[i] = tag_site(tag_of(p));
+			traced_free(p);
+		}
+	for (i = 1; i < NR; i++)
+		for (k = 0; k < i; k++)
+			assert_int_not_equal(site[i], site[k]);
+#if defined(__x86_64__) && defined(__OPTIMIZE__) &&                            \
+	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	assert_true(mm.vmstat[BS_VMSTAT_UNWINDS] - before <= 2 * NR);
+#else
+	(void)before; /* frame pointers are not followed to choose a set */
+#endif
+}
+
 static void deep_stack_is_cut_at_the_outer_end(void **state)
 {
 	void *p = deep(200, 40);
@@ -726,7 +805,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(depot_add_same_stack_gives_same_node),
-		T(depot_find_unknown_stack_finds_nothing),
+		T(depot_descend_finds_the_outer_frames_only),
+		T(depot_tells_children_of_a_node_apart),
 		T(depot_add_shares_outer_frames),
 		T(depot_add_other_generation_gives_new_node),
 		T(depot_publishes_chain_to_the_root),
@@ -755,6 +835,7 @@ int main(void)
 		T(recursion_depth_is_part_of_the_stack),
 		T(frame_pointer_tells_equal_words_apart),
 		T(stack_seen_before_is_not_walked),
+		T(crowded_stacks_are_told_apart),
 		T(deep_stack_is_cut_at_the_outer_end),
 		T(threads_count_exactly),
 	};
