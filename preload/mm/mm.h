@@ -260,7 +260,7 @@ struct page {
 		uint32_t device; /* LARGE with use DMA: index of its device */
 		/*
 		 * SLAB: bytes from the slab's first object to this frame, modulo
-		 * 2^32.  PAGE_LOST: no offset that an object has.
+		 * 2^32.  PAGE_LOST: given up after a raw fork, frees are ignored.
 		 */
 		uint32_t from_s_mem;
 	};
@@ -367,12 +367,10 @@ struct list_head {
 struct slab {
 	struct list_head list;
 	struct kmem_cache *cache;
-	char *s_mem;	/* first object */
-	uint64_t *tags; /* one for each object; NULL: none had one so far */
-	uint32_t inuse; /* objects that are not free */
-	uint32_t lost;	/* given up after a raw fork: frees are ignored */
-	uint64_t free
-		[]; /* bit i: object i is free; SLAB_FREE_WORDS(num) words */
+	char *s_mem;	 /* first object */
+	uint64_t *tags;	 /* one for each object; NULL: none had one so far */
+	uint32_t inuse;	 /* objects that are not free */
+	uint64_t free[]; /* SLAB_FREE_WORDS(num): bit i, object i is free */
 };
 #define SLAB_FREE_WORDS(num) (((num) + 63U) / 64U)
 

@@ -71,7 +71,6 @@ static struct slab *alloc_slabmgmt(struct kmem_cache *cachep, char *mem,
 	slabp->cache = cachep;
 	slabp->tags = NULL;
 	slabp->inuse = 0;
-	slabp->lost = 0;
 	for (i = 0; i < SLAB_FREE_WORDS(cachep->num); i++)
 		slabp->free[i] = UINT64_MAX;
 	if (cachep->num % 64)
@@ -552,12 +551,13 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 	uint32_t i;
 
 	for (i = 0; i < nr; i++) {
-		struct slab *slabp = pfn_to_page(virt_to_pfn(objs[i]))->slab;
+		const struct page *page = pfn_to_page(virt_to_pfn(objs[i]));
+		struct slab *slabp = page->slab;
 		int64_t index = obj_to_index(cachep, slabp, objs[i]);
 
 		if (i + PREFETCH_AHEAD < nr)
 			prefetch_slab(objs[i + PREFETCH_AHEAD]);
-		if (unlikely(slabp->lost))
+		if (unlikely(page->from_s_mem == PAGE_LOST))
 			continue;
 		if (unlikely(index < 0 ||
 			     slab_object_is_free(slabp, (uint32_t)index)))
@@ -934,10 +934,8 @@ static unsigned int lose_lists(struct kmem_cache *cachep)
 
 		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
 			pfn |= SECTION_PAGES - 1;
-		else if (page->kind == PK_SLAB && page->cache == cachep) {
-			page->slab->lost = 1;
+		else if (page->kind == PK_SLAB && page->cache == cachep)
 			page->from_s_mem = PAGE_LOST;
-		}
 	}
 	list_init(&l3->slabs_partial);
 	list_init(&l3->slabs_full);
