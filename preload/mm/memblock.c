@@ -69,7 +69,7 @@ static int map_table(uint64_t section)
 	size_t bytes = TABLE_SECTIONS * SECTION_PAGES * sizeof(struct page);
 	int err;
 
-	if (mm.section[section] & SECT_TABLE)
+	if (section_state(section) & SECT_TABLE)
 		return 0;
 	err = sys_map_at(pfn_to_page(first << SECTION_ORDER), bytes);
 	if (err)
@@ -144,7 +144,7 @@ int zone_hot_add(struct zone *zone, unsigned int type)
 	uint64_t pfn, span;
 	int err;
 
-	while (s < end && (mm.section[s] & SECT_ONLINE))
+	while (s < end && (section_state(s) & SECT_ONLINE))
 		s++;
 	if (s >= end)
 		return -ENOSPC;

@@ -741,13 +741,19 @@ static inline uint64_t virt_to_pfn(const void *p)
 	return ((uintptr_t)p - (uintptr_t)mm.base) >> PAGE_SHIFT;
 }
 
+/* Any value of pfn is allowed. */
+static inline bool pfn_online(uint64_t pfn)
+{
+	return pfn < mm.nr_pfns &&
+	       (__atomic_load_n(&mm.section[pfn >> SECTION_ORDER],
+				__ATOMIC_RELAXED) &
+		SECT_ONLINE);
+}
+
 /* Is p in an online section of the arena?  Any value of p is allowed. */
 static inline bool mm_in_arena(const void *p)
 {
-	uint64_t pfn = virt_to_pfn(p);
-
-	return pfn < mm.nr_pfns &&
-	       (mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE);
+	return pfn_online(virt_to_pfn(p));
 }
 
 /* ---- life cycle ------------------------------------------------------------------ */

@@ -496,7 +496,7 @@ void zone_publish_pagemap(struct zone *zone)
 		const struct page *page = pfn_to_page(pfn);
 
 		nr = SECTION_PAGES;
-		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
+		if (!pfn_online(pfn))
 			continue;
 		if (section_state(pfn >> SECTION_ORDER) & SECT_FRESH) {
 			pagemap_publish(pfn, nr, BS_PAGEMAP_FREE);

@@ -932,7 +932,7 @@ static unsigned int lose_lists(struct kmem_cache *cachep)
 	for (pfn = 0; pfn < mm.nr_pfns; pfn++) {
 		struct page *page = pfn_to_page(pfn);
 
-		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE))
+		if (!pfn_online(pfn))
 			pfn |= SECTION_PAGES - 1;
 		else if (page->kind == PK_SLAB && page->cache == cachep)
 			page->from_s_mem = PAGE_LOST;

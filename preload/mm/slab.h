@@ -192,8 +192,7 @@ object_cache(const void *p, struct page **page)
 {
 	uint64_t pfn = virt_to_pfn(p);
 
-	if (unlikely(pfn >= mm.nr_pfns) ||
-	    unlikely(!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)))
+	if (unlikely(!pfn_online(pfn)))
 		return NULL;
 	*page = pfn_to_page(pfn);
 	if (unlikely(page_kind(*page) != PK_SLAB) ||

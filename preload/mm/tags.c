@@ -10,6 +10,7 @@
  * Layer:  mm, top.
  * Locks:  none for a vector; all for the walk, by mm_fork_prepare().
  */
+#include "preload/mm/memblock.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
@@ -74,7 +75,7 @@ static void visit_zone(const struct visit *v, const struct zone *zone)
 	uint64_t end = pfn + zone->stat.spanned_pages;
 
 	while (pfn < end) {
-		if ((mm.section[pfn >> SECTION_ORDER] &
+		if ((section_state(pfn >> SECTION_ORDER) &
 		     (SECT_ONLINE | SECT_FRESH)) != SECT_ONLINE) {
 			pfn = ALIGN_DOWN(pfn, SECTION_PAGES) + SECTION_PAGES;
 			continue;

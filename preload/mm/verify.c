@@ -285,7 +285,7 @@ static void check_zone(struct walk *w, struct zone *zone)
 		uint64_t stop = ALIGN_DOWN(pfn, SECTION_PAGES) + SECTION_PAGES;
 		uint64_t b;
 
-		if (!(mm.section[pfn >> SECTION_ORDER] & SECT_ONLINE)) {
+		if (!pfn_online(pfn)) {
 			pfn = stop;
 			continue;
 		}
