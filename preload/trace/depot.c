@@ -165,7 +165,7 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 			  uint32_t *chain)
 {
 	uint32_t *bucket = bucket_of(parent, pcs[nr - 1], generation[nr - 1]);
-	uint32_t first = nr_nodes, depth = nodes[parent].depth, i = first;
+	uint32_t first = nr_nodes, above = nodes[parent].depth, i = first;
 	bool behind = first == parent + 1;
 
 	for (; nr--; i++) {
@@ -173,7 +173,7 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 			.pc = pcs[nr],
 			.parent = i == first ? parent : i - 1,
 			.next = i == first && !behind ? *bucket : 0,
-			.depth = ++depth,
+			.depth = above + 1 + (i - first),
 			.generation = generation[nr],
 		};
 		chain[nr] = i;
