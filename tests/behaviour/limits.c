@@ -100,9 +100,11 @@ int main(void)
 	}
 	no_more(RLIMIT_AS);
 
+#ifdef MAP_32BIT
 	p = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	CHECK(p != MAP_FAILED && (uintptr_t)p < UINTPTR_MAX >> 32);
 	CHECK(!munmap(p, 65536));
+#endif
 	return 0;
 }
