@@ -81,12 +81,6 @@ static int map_table(uint64_t section)
 	return 0;
 }
 
-/*
- * A page fault takes 1.7 us, one of 2 MiB 0.4 us a page, and huge pages save TLB misses.
- * But what is not used of them is resident, too: so only where a heap is large already,
- * whose sections fill from below, and not where frames are lent or were reported.
- * Elsewhere none, whatever the system's default.
- */
 void section_never_huge(uint64_t section)
 {
 	uint8_t was = __atomic_fetch_or(&mm.section[section], SECT_SMALL,
@@ -97,7 +91,13 @@ void section_never_huge(uint64_t section)
 			    SECTION_BYTES, MADV_NOHUGEPAGE);
 }
 
-/* Just mapped; map lock held. */
+/*
+ * A page fault takes 1.7 us, one of 2 MiB 0.4 us a page, and huge pages save TLB misses.
+ * But what is not used of them is resident, too: so only where a heap is large already,
+ * whose sections fill from below, and not where frames are lent or were reported.
+ * Elsewhere none, whatever the system's default.
+ * Just mapped; map lock held.
+ */
 static void advise_section(uint64_t section)
 {
 	uint64_t mapped =

@@ -355,7 +355,7 @@ struct list_head {
  *   | colour | struct slab | free bits | debug[num] | pad | objects ... |
  *
  * Which objects are free is a bit each, where the kernel has a list of indices of two
- * bytes or four: 16-byte objects have 250 to a page instead of 224, and refills hand
+ * bytes or four: 16-byte objects have 251 to a page instead of 224, and refills hand
  * out rising addresses.
  *
  * Tags are a vector of their own (tags.c), as the kernel's slabobj_ext: most slabs of
@@ -815,7 +815,7 @@ static inline void mm_decay_clock(uint64_t now_ns)
 void mm_decay_poll(uint64_t now_ns);
 /*
  * The program ends.  What waits goes now: each library that is still to run its
- * destructors makes up to 64 KiB of its file resident, and a player has 300 of them.
+ * destructors makes up to 64 KiB of its file resident, and mpv has 228 of them.
  * Context: no lock held.
  */
 void mm_decay_exit(void);

@@ -38,7 +38,7 @@ static inline unsigned int sampling_shift(uint32_t rate)
 	return SAMPLING_MIN_SHIFT + 2 * (rate - 1);
 }
 
-/* Distances are in 2^-DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
+/* Distances are in 2^-SAMPLING_DISTANCE_BITS of the mean; the largest drawn is 22.9 means. */
 #define SAMPLING_DISTANCE_BITS 26U
 
 /* n bytes are n << so many of the distance: 13 to 1. */
