@@ -146,7 +146,7 @@ __attribute__((noinline)) void bs_free_slow(void *p, const char *call)
 	struct mm_block b;
 	int ret;
 
-	if (!p)
+	if (!p || (bs_tracing && sampling_is_sparse() && mm_free_untagged(p)))
 		return;
 	if (unlikely(!bs_enter())) {
 		bs_free_atomic(p);
@@ -354,22 +354,25 @@ out_nomem:
 	return NULL;
 }
 
-/* Of an object, without a trace; NULL: nothing was done. */
-BS_INLINE void *realloc_fast(void *p, size_t size, const char *call)
+/* Of an object without a tag, and the new one gets none.  False: nothing was done. */
+BS_INLINE bool realloc_fast(void *p, size_t size, uintptr_t pc,
+			    const char *call, void **out)
 {
-	size_t usable = mm_usable_fast(p);
+	size_t usable = mm_usable_untagged(p);
 	void *q;
 
-	if (unlikely(!usable))
-		return NULL;
+	if (unlikely(!usable) || unlikely(!bs_passes(size, 1, GFP_KERNEL, pc)))
+		return false;
+	*out = p;
 	if (mm_object_keeps(usable, size))
-		return p;
-	q = mm_alloc_fast(size, mm_wipe_page.wipe.fast_bytes);
+		return true;
+	q = bs_alloc_passed(size, 1, GFP_KERNEL);
+	*out = q;
 	if (unlikely(!q))
-		return NULL;
+		return true;
 	memcpy(q, p, MIN(usable, size));
 	bs_free(p, call);
-	return q;
+	return true;
 }
 
 BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
@@ -387,11 +390,9 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 		bs_free(p, call);
 		return NULL;
 	}
-	if (!bs_tracing) {
-		q = realloc_fast(p, size, call);
-		if (likely(q))
-			return q;
-	}
+	if (likely(realloc_fast(p, size, (uintptr_t)__builtin_return_address(0),
+				call, &q)))
+		return q;
 	if (unlikely(size > PTRDIFF_MAX)) {
 		errno = ENOMEM;
 		return NULL;

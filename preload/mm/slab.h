@@ -249,6 +249,27 @@ static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
 	return cache_push(cachep, p);
 }
 
+/* The same where others of the frame have a tag, and without one not all are dead. */
+static inline __attribute__((always_inline)) bool mm_free_untagged(void *p)
+{
+	struct kmem_cache *cachep;
+	const uint64_t *tags;
+	struct page *page;
+	int64_t index;
+
+	if (unlikely(!sys_rseq_is_warm()))
+		return false;
+	cachep = object_cache(p, &page);
+	if (unlikely(!cachep))
+		return false;
+	tags = slab_tags(cachep, page->slab);
+	index = obj_to_index_by_page(cachep, page, p);
+	if (tags &&
+	    tag_is_live(__atomic_load_n(&tags[index], __ATOMIC_RELAXED)))
+		return false;
+	return cache_push(cachep, p);
+}
+
 /* Of most objects, in any context; 0: ask mm_lookup(). */
 static inline __attribute__((always_inline)) size_t
 mm_usable_fast(const void *p)
@@ -257,6 +278,19 @@ mm_usable_fast(const void *p)
 	const struct kmem_cache *cachep = object_cache(p, &page);
 
 	return likely(cachep) ? cachep->buffer_size : 0;
+}
+
+/* The same of objects in frames where none has a tag. */
+static inline __attribute__((always_inline)) size_t
+mm_usable_untagged(const void *p)
+{
+	struct page *page;
+	const struct kmem_cache *cachep = object_cache(p, &page);
+
+	if (unlikely(!cachep) ||
+	    unlikely(__atomic_load_n(&page->tagged, __ATOMIC_RELAXED)))
+		return 0;
+	return cachep->buffer_size;
 }
 
 /* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */

@@ -19,7 +19,9 @@
 
 #define DEFAULT_RATE 4 /* 512 KiB, as other heap profilers have */
 
-struct sampling sampling = { .mode = BS_TRACE_EXACT, .rate = DEFAULT_RATE };
+struct sampling sampling = { .mode = BS_TRACE_OFF,
+			     .sparse = 1,
+			     .rate = DEFAULT_RATE };
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -460,6 +462,7 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 
 void sampling_init(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 {
+	STORE(sampling.sparse, 0);
 	set_mode(mode, sample_bytes, budget);
 }
 
