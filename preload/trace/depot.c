@@ -15,13 +15,14 @@
 #include "preload/trace/depot.h"
 
 #define DEPTH_BITS  8
-#define BUCKET_BITS 17
-#define NR_BUCKETS  (1UL << BUCKET_BITS)
+#define MAX_BUCKETS (1U << 17)
+/* A page at first; as many as there are nodes in them, later. */
+#define FIRST_BUCKETS (PAGE_SIZE / sizeof(uint32_t))
 _Static_assert(DEPOT_MAX_DEPTH < 1U << DEPTH_BITS, "a depth fits");
 
 /*
- * next < the node's own number, so a chain always ends.  All but site are constant
- * once the node is linked.
+ * next < the node's own number, so a chain always ends.  All but next and site are
+ * constant once the node is linked.
  */
 struct node {
 	uint64_t pc;
@@ -36,6 +37,7 @@ _Static_assert(sizeof(struct node) == DEPOT_PRIVATE_BYTES, "accounted for");
 
 static struct node *nodes;
 static uint32_t *buckets;
+static uint32_t bucket_mask, nr_in_buckets;
 static uint8_t *published, *stale; /* stale: of the parent's file */
 static uint32_t nr_nodes, max_nodes;
 static struct sys_lock depot_lock;
@@ -43,18 +45,20 @@ static struct sys_lock depot_lock;
 int depot_init(uint32_t capacity)
 {
 	nodes = sys_reserve(capacity * sizeof(*nodes));
-	buckets = sys_reserve(NR_BUCKETS * sizeof(*buckets));
+	buckets = sys_reserve(MAX_BUCKETS * sizeof(*buckets));
 	if (!nodes || !buckets)
 		return -ENOMEM;
 	max_nodes = capacity;
 	nr_nodes = 1; /* the root */
+	bucket_mask = FIRST_BUCKETS - 1;
+	nr_in_buckets = 0;
 	return depot_new_segment();
 }
 
 void depot_destroy(void)
 {
 	sys_munmap(nodes, max_nodes * sizeof(*nodes));
-	sys_munmap(buckets, NR_BUCKETS * sizeof(*buckets));
+	sys_munmap(buckets, MAX_BUCKETS * sizeof(*buckets));
 	sys_munmap(published ? published : stale, max_nodes);
 	published = stale = NULL;
 	nodes = NULL;
@@ -62,14 +66,47 @@ void depot_destroy(void)
 	nr_nodes = max_nodes = 0;
 }
 
+/* Whoever finds nothing looks again with the lock held, so it may grow meanwhile. */
 static uint32_t *bucket_of(uint32_t parent, uintptr_t pc, uint32_t generation)
 {
+	uint32_t mask = __atomic_load_n(&bucket_mask, __ATOMIC_RELAXED);
 	uint64_t h = pc ^ (uint64_t)parent << 32 ^ (uint64_t)generation << 20;
 
 	h *= 0x9e3779b97f4a7c15ULL;
 	h ^= h >> 29;
 	h *= 0xbf58476d1ce4e5b9ULL;
-	return &buckets[h >> (64 - BUCKET_BITS)];
+	return &buckets[h >> 32 & mask];
+}
+
+static void link_node(uint32_t i)
+{
+	struct node *n = &nodes[i];
+	uint32_t *bucket = bucket_of(n->parent, n->pc, n->generation);
+
+	__atomic_store_n(&n->next, *bucket, __ATOMIC_RELAXED);
+	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
+}
+
+/* The node behind its parent is in no bucket; see add_chain(). */
+static void fill_buckets(void)
+{
+	uint32_t i;
+
+	for (i = 0; i <= bucket_mask; i++)
+		__atomic_store_n(&buckets[i], 0, __ATOMIC_RELAXED);
+	for (i = 1; i < nr_nodes; i++)
+		if (nodes[i].parent != i - 1)
+			link_node(i);
+}
+
+/* depot_lock held. */
+static void add_to_bucket(uint32_t i)
+{
+	link_node(i);
+	if (++nr_in_buckets <= bucket_mask || bucket_mask == MAX_BUCKETS - 1)
+		return;
+	__atomic_store_n(&bucket_mask, 2 * bucket_mask + 1, __ATOMIC_RELAXED);
+	fill_buckets();
 }
 
 static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
@@ -81,7 +118,6 @@ static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
 	       n->generation == generation;
 }
 
-/* The node behind its parent is in no bucket; see add_chain(). */
 static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 {
 	uint32_t i = parent + 1;
@@ -91,7 +127,7 @@ static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 	i = __atomic_load_n(bucket_of(parent, pc, generation),
 			    __ATOMIC_ACQUIRE);
 	while (i && !is_child(i, parent, pc, generation))
-		i = nodes[i].next;
+		i = __atomic_load_n(&nodes[i].next, __ATOMIC_ACQUIRE);
 	return i ? i : DEPOT_NONE;
 }
 
@@ -164,15 +200,12 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 			  const uint32_t *generation, size_t nr,
 			  uint32_t *chain)
 {
-	uint32_t *bucket = bucket_of(parent, pcs[nr - 1], generation[nr - 1]);
 	uint32_t first = nr_nodes, above = nodes[parent].depth, i = first;
-	bool behind = first == parent + 1;
 
 	for (; nr--; i++) {
 		nodes[i] = (struct node){
 			.pc = pcs[nr],
 			.parent = i == first ? parent : i - 1,
-			.next = i == first && !behind ? *bucket : 0,
 			.depth = above + 1 + (i - first),
 			.generation = generation[nr],
 		};
@@ -180,8 +213,8 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 	}
 	publish(first, i - first);
 	__atomic_store_n(&nr_nodes, i, __ATOMIC_RELEASE);
-	if (!behind)
-		__atomic_store_n(bucket, first, __ATOMIC_RELEASE);
+	if (first != parent + 1)
+		add_to_bucket(first);
 	return i - 1;
 }
 
@@ -234,14 +267,15 @@ out:
 /* A node that is no frame: at depth 0, and found by its bucket. */
 static uint32_t add_root(uint64_t pc)
 {
-	uint32_t *bucket = bucket_of(0, pc, 0), i = nr_nodes;
+	uint32_t i = nr_nodes;
 
 	if (i >= max_nodes)
 		return DEPOT_NONE;
-	nodes[i] = (struct node){ .pc = pc, .next = *bucket };
+	nodes[i] = (struct node){ .pc = pc };
 	publish(i, 1);
 	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
+	if (i != 1)
+		add_to_bucket(i);
 	return i;
 }
 
@@ -271,8 +305,7 @@ uint64_t depot_bytes(void)
 {
 	uint64_t nr = depot_nr_nodes();
 
-	return nr * DEPOT_NODE_BYTES +
-	       MIN(nr * PAGE_SIZE, NR_BUCKETS * sizeof(*buckets));
+	return nr * DEPOT_NODE_BYTES + (bucket_mask + 1) * sizeof(*buckets);
 }
 
 uint32_t depot_depth(uint32_t node)
@@ -297,6 +330,8 @@ uint32_t depot_nr_nodes(void)
 
 void depot_fork_child(void)
 {
+	if (depot_lock.word)
+		fill_buckets(); /* somebody may have been at it */
 	depot_lock.word = 0;
 	stale = published ? published : stale;
 	published = NULL;

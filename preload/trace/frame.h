@@ -79,8 +79,8 @@ frame_read(uintptr_t addr, uintptr_t *val)
 
 /* ---- rules (unwind.c) ----------------------------------------------------------- */
 
-#define FRAME_RULE_BITS 15
-#define FRAME_RULE_WAYS 2UL
+#define FRAME_RULE_MAX_BITS 15
+#define FRAME_RULE_WAYS	    2U
 
 /*
  * check = pc ^ epoch << 48 ^ rule: an entry that two threads wrote at once does
@@ -91,12 +91,13 @@ struct frame_rule {
 	uint64_t rule;
 };
 extern __attribute__((visibility("hidden"))) struct frame_rule *frame_rules;
+/* Of the part of the table that is in use, which grows: index of the last set. */
+extern __attribute__((visibility("hidden"))) uint32_t frame_rule_mask;
 /* epoch << 48 */
 extern __attribute__((visibility("hidden"))) uint64_t frame_rule_epoch;
 
 /* Learns the rule and keeps it. */
-struct cfi_rule frame_rule_miss(uintptr_t pc, struct frame_rule *set,
-				uint64_t key);
+struct cfi_rule frame_rule_miss(uintptr_t pc, uint64_t key);
 
 static inline struct cfi_rule frame_word_rule(uint64_t word)
 {
@@ -112,8 +113,9 @@ FRAME_INLINE struct frame_rule *frame_rule_set(uintptr_t pc)
 {
 	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL;
 
-	return &frame_rules[(hash >> (64 - FRAME_RULE_BITS)) &
-			    ~(FRAME_RULE_WAYS - 1)];
+	return &frame_rules[(uint32_t)(hash >> (64 - FRAME_RULE_MAX_BITS)) &
+			    __atomic_load_n(&frame_rule_mask,
+					    __ATOMIC_RELAXED)];
 }
 
 FRAME_INLINE bool frame_rule_find(const struct frame_rule *set, uint64_t key,
@@ -135,13 +137,13 @@ FRAME_INLINE bool frame_rule_find(const struct frame_rule *set, uint64_t key,
 
 static inline struct cfi_rule frame_rule_of(uintptr_t pc)
 {
-	struct frame_rule *set = frame_rule_set(pc);
 	uint64_t key =
 		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
 	struct cfi_rule rule;
 
-	return frame_rule_find(set, key, &rule) ? rule
-						: frame_rule_miss(pc, set, key);
+	return frame_rule_find(frame_rule_set(pc), key, &rule)
+		       ? rule
+		       : frame_rule_miss(pc, key);
 }
 
 /* The same without learning: CFI_NONE also when it is not in the table. */
@@ -183,6 +185,15 @@ struct frame_reads {
 	uintptr_t fp_addr;
 	uintptr_t fp_val;
 };
+
+/* What was noted is valid up to nr alone. */
+FRAME_INLINE void frame_reads_begin(struct frame_reads *n)
+{
+	n->nr = 0;
+	n->ra_mask = 0;
+	n->uses_fp = false;
+	n->fp_from = FRAME_FP_START;
+}
 
 FRAME_INLINE void frame_note(struct frame_reads *n, uintptr_t addr,
 			     uintptr_t val, bool is_ra)

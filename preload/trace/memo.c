@@ -46,15 +46,21 @@
 #define SET_SHIFT (64 - 10)
 _Static_assert(NR_SETS == 1UL << (64 - SET_SHIFT), "sets by hash");
 
-/* Of each way of a set: part of the key's hash, so that few parts are looked at. */
+/*
+ * Of each way of a set: part of the key's hash, so that few parts are looked at, and
+ * which part it has.  A way is given a part when it is first used, the next one: those of
+ * a small program lie in few pages.
+ */
 struct set {
-	uint32_t mark[WAYS];
-};
+	uint32_t mark[WAYS]; /* 0: nothing is there */
+	uint16_t nr[WAYS];   /* of the part, from 1 on; 0: none */
+} __attribute__((aligned(64)));
+_Static_assert(NR_PARTS <= UINT16_MAX, "a part has a number");
 
 static struct memo_part *parts;
 static struct set *sets;
 static uint8_t used[NR_PARTS]; /* since a way was looked for in its set */
-static uint32_t nr_written;    /* parts that were ever used */
+static uint32_t nr_given;      /* parts that a way has */
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -76,13 +82,13 @@ void memo_destroy(void)
 		sys_munmap(sets, NR_SETS * sizeof(*sets));
 	parts = NULL;
 	sets = NULL;
-	nr_written = 0;
+	nr_given = 0;
 }
 
 uint64_t memo_bytes(void)
 {
-	return MIN((uint64_t)LOAD(nr_written) * PAGE_SIZE, MEMO_BYTES) +
-	       NR_SETS * sizeof(*sets) + sizeof(used);
+	return LOAD(nr_given) * sizeof(*parts) + NR_SETS * sizeof(*sets) +
+	       sizeof(used);
 }
 
 void memo_forget(void)
@@ -90,9 +96,15 @@ void memo_forget(void)
 	uint32_t i;
 
 	for (i = 0; parts && i < NR_PARTS; i++)
-		STORE(sets[i / WAYS].mark[i % WAYS], 0);
+		STORE(sets[i / WAYS].mark[i % WAYS], 0); /* nr stays */
 	if (parts)
 		sys_madvise(parts, MEMO_BYTES, MADV_DONTNEED);
+}
+
+/* The part of a way that has one. */
+static inline uint32_t part_in(uint32_t set, uint32_t way)
+{
+	return LOAD(sets[set].nr[way]) - 1U;
 }
 
 static inline uint64_t epoch_now(void)
@@ -310,10 +322,11 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 	enum match match;
 
 	for (way = 0; way < WAYS; way++) {
-		const struct memo_part *part = &parts[set * WAYS + way];
+		const struct memo_part *part;
 
 		if (LOAD(sets[set].mark[way]) != mark)
 			continue;
+		part = &parts[part_in(set, way)];
 		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
 		found = for_site ? LOAD(part->site) : LOAD(part->node);
 		if (*seq & 1 || LOAD(part->pc) != at->key ||
@@ -323,7 +336,7 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 				      for_site ? TRACE_MAX_FRAMES +
 							 LOAD(part->nr_self)
 					       : UINT32_MAX);
-		*index = set * WAYS + way;
+		*index = (uint32_t)(part - parts);
 		if (likely(match == MATCH_WHOLE && found))
 			return found;
 		*far |= match != MATCH_NONE;
@@ -453,13 +466,16 @@ static enum frame_next walk_part(struct unwind_regs *r, struct memo_part *part,
 				 uintptr_t *pcs, size_t *nr)
 {
 	const struct unwind_regs from = *r;
-	struct frame_reads reads = { .nr = 0 }, before;
+	struct unwind_regs was = from;
+	struct frame_reads reads, before;
 	enum frame_next next;
 
+	frame_reads_begin(&reads);
 	for (;;) {
-		struct unwind_regs was = *r;
-
-		before = reads;
+		if (reads.nr + FRAME_STEP_WORDS > MEMO_WORDS) {
+			was = *r;
+			before = reads;
+		}
 		next = frame_next(r, &reads);
 		if (reads.nr > MEMO_WORDS) {
 			*r = was;
@@ -591,6 +607,29 @@ static bool has_outer(const struct memo_part *part)
 	       LOAD(parts[outer].seq) == (uint32_t)(behind >> 32);
 }
 
+/* Gives a way a part, or finds it has one.  False: none is left. */
+static bool give_part(uint16_t *nr)
+{
+	uint16_t none = 0;
+	uint32_t n;
+
+	if (LOAD(*nr))
+		return true;
+	if (LOAD(nr_given) == NR_PARTS)
+		return false;
+	n = __atomic_add_fetch(&nr_given, 1, __ATOMIC_RELAXED);
+	if (n > NR_PARTS) {
+		STORE(nr_given, (uint32_t)NR_PARTS);
+		return false;
+	}
+	STORE(parts[n - 1].seq,
+	      0); /* its page is written to before it is read */
+	/* of two threads one loses a part, for good */
+	__atomic_compare_exchange_n(nr, &none, (uint16_t)n, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	return true;
+}
+
 /* A way that is free, else one not used since it was asked last, else by turns. */
 static uint32_t choose_way(uint32_t set)
 {
@@ -598,14 +637,16 @@ static uint32_t choose_way(uint32_t set)
 	uint32_t way, i, first = LOAD(turn) + 1;
 
 	for (way = 0; way < WAYS; way++)
-		if (!LOAD(sets[set].mark[way]))
+		if (!LOAD(sets[set].mark[way]) && give_part(&sets[set].nr[way]))
 			return way;
 	STORE(turn, first);
 	for (i = 0; i < WAYS; i++) {
 		way = (first + i) % WAYS;
-		if (!LOAD(used[set * WAYS + way]))
+		if (!LOAD(sets[set].nr[way]))
+			continue;
+		if (!LOAD(used[part_in(set, way)]))
 			break;
-		STORE(used[set * WAYS + way], 0);
+		STORE(used[part_in(set, way)], 0);
 	}
 	return way;
 }
@@ -618,19 +659,20 @@ enum found {
 
 /* The way that says already what a part is to say, of the stack with that site. */
 static enum found find_same(uint64_t hash, const struct memo_part *part,
-			    uint32_t site, uint32_t *index, uint32_t *seq)
+			    uint32_t site, uint32_t *way, uint32_t *seq)
 {
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way, here;
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), w, here;
 	enum found found = FOUND_NONE;
 	unsigned int nr = 0;
 
-	*index = MEMO_OPEN;
-	for (way = 0; way < WAYS; way++) {
-		const struct memo_part *p = &parts[set * WAYS + way];
+	*way = WAYS;
+	for (w = 0; w < WAYS; w++) {
+		const struct memo_part *p;
 		bool same, useless;
 
-		if (LOAD(sets[set].mark[way]) != mark_of(hash))
+		if (LOAD(sets[set].mark[w]) != mark_of(hash))
 			continue;
+		p = &parts[part_in(set, w)];
 		if (++nr == WAYS)
 			found = FOUND_OTHER;
 		here = __atomic_load_n(&p->seq, __ATOMIC_ACQUIRE);
@@ -644,14 +686,14 @@ static enum found find_same(uint64_t hash, const struct memo_part *part,
 		if (LOAD(p->seq) != here)
 			continue;
 		if (same || useless) {
-			*index = set * WAYS + way;
+			*way = w;
 			*seq = here;
 		}
 		if (same)
 			return FOUND_SAME;
 		found = FOUND_OTHER;
 	}
-	return *index == MEMO_OPEN ? found : FOUND_NONE;
+	return *way == WAYS ? found : FOUND_NONE;
 }
 
 /*
@@ -667,18 +709,18 @@ static void link_again(struct memo_part *to, uint32_t seq, uint64_t behind)
 }
 
 /* Writes the part there; false: somebody else does. */
-static bool write_part(uint32_t index, uint64_t hash,
+static bool write_part(uint64_t hash, uint32_t way,
 		       const struct memo_part *part, uint32_t *seq)
 {
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT);
+	uint32_t index = part_in(set, way);
 	struct memo_part *to = &parts[index];
 
 	*seq = __atomic_load_n(&to->seq, __ATOMIC_ACQUIRE);
 	if (!write_begin(to, *seq))
 		return false;
-	if (!*seq)
-		STORE(nr_written, LOAD(nr_written) + 1);
 	copy_part(to, part);
-	STORE(sets[index / WAYS].mark[index % WAYS], mark_of(hash));
+	STORE(sets[set].mark[way], mark_of(hash));
 	STORE(used[index], 0);
 	*seq += 2;
 	__atomic_store_n(&to->seq, *seq, __ATOMIC_RELEASE);
@@ -693,23 +735,23 @@ static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 			  uint32_t site, uint32_t *seq)
 {
 	uint64_t hash = live_hash(pc, part->sp, LOOK_AHEAD);
-	uint32_t index;
-	enum found found = find_same(hash, part, site, &index, seq);
+	uint32_t set, way;
+	enum found found = find_same(hash, part, site, &way, seq);
 
 	if (found == FOUND_OTHER) {
 		hash = live_hash(pc, part->sp, LOOK_FAR);
-		found = find_same(hash, part, site, &index, seq);
+		found = find_same(hash, part, site, &way, seq);
 	}
+	set = (uint32_t)(hash >> SET_SHIFT);
 	if (found == FOUND_SAME) {
-		link_again(&parts[index], *seq, part->behind);
-		return index;
+		link_again(&parts[part_in(set, way)], *seq, part->behind);
+		return part_in(set, way);
 	}
-	if (index == MEMO_OPEN) {
-		uint32_t set = (uint32_t)(hash >> SET_SHIFT);
-
-		index = set * WAYS + choose_way(set);
-	}
-	return write_part(index, hash, part, seq) ? index : MEMO_OPEN;
+	if (way == WAYS)
+		way = choose_way(set);
+	return LOAD(sets[set].nr[way]) && write_part(hash, way, part, seq)
+		       ? part_in(set, way)
+		       : MEMO_OPEN;
 }
 
 /* The site of the stack that begins with this very version of a part. */

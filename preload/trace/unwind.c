@@ -142,11 +142,16 @@ bool unwind_may_read(uintptr_t addr)
 
 /* ---- rules ---------------------------------------------------------------------- */
 
-struct frame_rule *frame_rules;
-uint64_t frame_rule_epoch;
-static uint64_t nr_learnt;
+/* A page at first: most of what starts is small, and a touched page costs a microsecond. */
+#define FIRST_RULES (PAGE_SIZE / sizeof(struct frame_rule))
+#define MAX_RULES   (1U << FRAME_RULE_MAX_BITS)
+#define TABLE_BYTES (MAX_RULES * sizeof(struct frame_rule))
+#define MASK_OF(nr) ((uint32_t)(nr)-FRAME_RULE_WAYS)
 
-#define TABLE_BYTES (sizeof(*frame_rules) << FRAME_RULE_BITS)
+struct frame_rule *frame_rules;
+uint32_t frame_rule_mask = MASK_OF(FIRST_RULES);
+uint64_t frame_rule_epoch;
+static uint32_t nr_learnt; /* since the table grew */
 
 /* Sixteen bits of it are kept: what 65,536 epochs ago was true must be gone. */
 void unwind_set_epoch(uint64_t epoch)
@@ -169,32 +174,70 @@ static inline uint64_t rule_word(struct cfi_rule rule)
 	return u.word;
 }
 
-__attribute__((noinline)) struct cfi_rule
-frame_rule_miss(uintptr_t pc, struct frame_rule *set, uint64_t key)
+static uint32_t nr_rules(void)
 {
-	struct cfi_rule rule = cfi_learn(pc);
-	struct frame_rule *e = set;
+	return __atomic_load_n(&frame_rule_mask, __ATOMIC_RELAXED) +
+	       FRAME_RULE_WAYS;
+}
 
-	__atomic_fetch_add(&nr_learnt, 1, __ATOMIC_RELAXED);
-	/* the other way keeps what was there, unless that way is free */
-	if (__atomic_load_n(&e->check, __ATOMIC_RELAXED) != 0) {
+static void store_rule(struct frame_rule *e, uint64_t check, uint64_t word)
+{
+	__atomic_store_n(&e->check, check, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->rule, word, __ATOMIC_RELAXED);
+}
+
+/*
+ * Twice as large: rules whose place it is move to the upper half.  One that a reader
+ * misses meanwhile is learnt again.
+ */
+static void grow_rules(void)
+{
+	static bool growing;
+	uint32_t nr = nr_rules(), i;
+	uint64_t epoch = __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+
+	if (nr == MAX_RULES ||
+	    __atomic_exchange_n(&growing, true, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&frame_rule_mask, MASK_OF(2 * nr), __ATOMIC_RELAXED);
+	for (i = 0; i < nr; i++) {
+		struct frame_rule *e = &frame_rules[i];
 		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
 		uint64_t word = __atomic_load_n(&e->rule, __ATOMIC_RELAXED);
+		struct frame_rule *set = frame_rule_set(check ^ word ^ epoch);
 
-		__atomic_store_n(&e[1].check, check, __ATOMIC_RELAXED);
-		__atomic_store_n(&e[1].rule, word, __ATOMIC_RELAXED);
+		if (set <= e)
+			continue;
+		store_rule(e, 0, 0);
+		store_rule(set + i % FRAME_RULE_WAYS, check, word);
 	}
-	__atomic_store_n(&e->check, key ^ rule_word(rule), __ATOMIC_RELAXED);
-	__atomic_store_n(&e->rule, rule_word(rule), __ATOMIC_RELAXED);
+	__atomic_store_n(&nr_learnt, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&growing, false, __ATOMIC_RELEASE);
+}
+
+__attribute__((noinline)) struct cfi_rule frame_rule_miss(uintptr_t pc,
+							  uint64_t key)
+{
+	struct cfi_rule rule = cfi_learn(pc);
+	struct frame_rule *e;
+	uint64_t check;
+
+	if (__atomic_add_fetch(&nr_learnt, 1, __ATOMIC_RELAXED) >
+	    nr_rules() / 2)
+		grow_rules();
+	e = frame_rule_set(pc);
+	check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
+	/* the other way keeps what was there, unless that way is free */
+	if (check)
+		store_rule(e + 1, check,
+			   __atomic_load_n(&e->rule, __ATOMIC_RELAXED));
+	store_rule(e, key ^ rule_word(rule), rule_word(rule));
 	return rule;
 }
 
-/* Entries lie at random: as many pages as there are entries, but not more than all. */
 uint64_t unwind_bytes(void)
 {
-	uint64_t nr = __atomic_load_n(&nr_learnt, __ATOMIC_RELAXED);
-
-	return MIN(nr * PAGE_SIZE, TABLE_BYTES);
+	return nr_rules() * sizeof(*frame_rules);
 }
 
 int unwind_init(void)
