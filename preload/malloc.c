@@ -78,7 +78,7 @@ static inline void attribute(void *p, size_t size,
 		trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
 	}
-	sampling_cost_end(begin, rate != SAMPLING_SKIP);
+	sampling_cost_end(begin, regs->pc, rate != SAMPLING_SKIP);
 }
 
 __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)

@@ -174,16 +174,58 @@ void sampling_note_caller(uintptr_t pc, uint32_t allocs)
 
 	if ((word ^ word_of(pc, 0)) <= SAMPLING_MAX_STEP_SHIFT) {
 		ADD(c->allocs, allocs);
-	} else if (LOAD(c->allocs) < allocs * 2UL) {
+	} else if (LOAD(c->allocs) < allocs * 2) {
 		STORE(c->word, word_of(pc, 0));
 		STORE(c->allocs, allocs);
+		STORE(c->cycles_16, 0);
 	} else {
-		ADD(c->allocs, -(uint64_t)allocs); /* the busier one stays */
+		ADD(c->allocs, -allocs); /* the busier one stays */
 	}
 }
 
-/* The busiest caller that is (is not) sampled; NULL: none left.  least: the other end. */
-static struct sampling_caller *find_caller(bool sampled, bool least)
+void sampling_note_cost(uintptr_t pc, uint64_t cycles)
+{
+	struct sampling_caller *c = sampling_caller(pc);
+
+	if (LOAD(c->word) == word_of(pc, 0)) /* all of it is recorded */
+		ADD(c->cycles_16, (uint32_t)(cycles / 16));
+}
+
+/* Of a window: what tracing costs a caller, in ns. */
+struct price {
+	double recorded_ns; /* of an allocation, where that is all that is known */
+	double measured_ns; /* of a cycle that was measured */
+};
+
+static double cost_of(const struct sampling_caller *c,
+		      const struct price *price)
+{
+	uint32_t cycles_16 = LOAD(c->cycles_16);
+
+	return cycles_16 ? cycles_16 * 16.0 * price->measured_ns
+			 : LOAD(c->allocs) * price->recorded_ns;
+}
+
+/*
+ * An allocation in so many is looked at: who called, and how long it took.  One look says
+ * nothing about how often its caller allocates, and callers that do so rarely are the
+ * ones to be exact about.
+ */
+#define LOOK_EVERY 64U
+#define RARE	   (2 * LOOK_EVERY)
+
+/* What a caller is judged by; those that are rare come last. */
+static double rank_of(const struct sampling_caller *c,
+		      const struct price *price)
+{
+	double cost = cost_of(c, price);
+
+	return LOAD(c->allocs) < RARE ? cost * 1e-9 : cost;
+}
+
+/* The costliest caller that is not sampled yet, or the cheapest that is; NULL: none. */
+static struct sampling_caller *find_caller(bool sampled,
+					   const struct price *price)
 {
 	struct sampling_caller *best = NULL;
 	uint32_t i;
@@ -196,7 +238,8 @@ static struct sampling_caller *find_caller(bool sampled, bool least)
 			continue;
 		if (!sampled && !LOAD(c->allocs))
 			continue;
-		if (!best || (LOAD(c->allocs) > LOAD(best->allocs)) != least)
+		if (!best ||
+		    (rank_of(c, price) > rank_of(best, price)) != sampled)
 			best = c;
 	}
 	return best;
@@ -217,9 +260,6 @@ static uint32_t nr_sampled(void)
 }
 
 /* ---- what it costs ------------------------------------------------------------------------ */
-
-/* An allocation in so many is looked at: who called, and how long it took. */
-#define LOOK_EVERY 64
 
 /* A window at most, in ticks of 8.4 ms: 100 ms. */
 #define WINDOW_TICKS 12U
@@ -248,26 +288,24 @@ static uint64_t share_of(uint64_t ns, uint64_t permille)
 	return ns / 1000 * permille;
 }
 
-static void sample_more(uint64_t cost_ns, uint64_t target_ns,
-			double recorded_ns)
+static void sample_more(double cost_ns, double target_ns,
+			const struct price *price)
 {
 	struct sampling_caller *c;
 
-	while (cost_ns > target_ns && (c = find_caller(false, false))) {
-		uint64_t ns = (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
-
+	while (cost_ns > target_ns && (c = find_caller(false, price))) {
 		set_rate(c, sampling.rate);
-		cost_ns -= MIN(ns, cost_ns);
+		cost_ns -= cost_of(c, price);
 	}
 }
 
-static void sample_less(uint64_t cost_ns, uint64_t target_ns,
-			double recorded_ns)
+static void sample_less(double cost_ns, double target_ns,
+			const struct price *price)
 {
 	struct sampling_caller *c;
 
-	while ((c = find_caller(true, true))) {
-		cost_ns += (uint64_t)((double)LOAD(c->allocs) * recorded_ns);
+	while ((c = find_caller(true, price))) {
+		cost_ns += cost_of(c, price);
 		if (cost_ns > target_ns)
 			return;
 		set_rate(c, 0);
@@ -275,21 +313,24 @@ static void sample_less(uint64_t cost_ns, uint64_t target_ns,
 }
 
 uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
-			     double recorded_ns)
+			     double recorded_ns, double measured_ns)
 {
+	const struct price price = { recorded_ns, measured_ns };
 	struct bs_abi_header *h = segment_self()->header;
-	uint64_t target_ns = share_of(cpu_ns, sampling.budget) / 10 * 7;
+	double target_ns = (double)share_of(cpu_ns, sampling.budget) * 0.7;
 	uint32_t cost =
 		cpu_ns ? (uint32_t)MIN(cost_ns * 1000 / cpu_ns, UINT64_C(1000))
 		       : 0;
 	uint32_t i;
 
 	if (cost > sampling.budget)
-		sample_more(cost_ns, target_ns, recorded_ns);
+		sample_more((double)cost_ns, target_ns, &price);
 	else if (cost < sampling.budget / 2)
-		sample_less(cost_ns, target_ns, recorded_ns);
-	for (i = 0; i < SAMPLING_NR_CALLERS; i++)
+		sample_less((double)cost_ns, target_ns, &price);
+	for (i = 0; i < SAMPLING_NR_CALLERS; i++) {
 		STORE(sampling_callers[i].allocs, 0);
+		STORE(sampling_callers[i].cycles_16, 0);
+	}
 	if (h) {
 		STORE(h->trace_cost, cost);
 		STORE(h->trace_sampled_callers, nr_sampled());
@@ -336,7 +377,8 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 					     ns_per_cycle * COST_FACTOR
 				   : 0;
 	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
-			    recorded_ns);
+			    recorded_ns,
+			    LOOK_EVERY * COST_FACTOR * ns_per_cycle);
 }
 
 /*
@@ -389,7 +431,7 @@ uint64_t sampling_cost_begin_slow(void)
 /* What took longer was interrupted. */
 #define MAX_CYCLES 1000000U
 
-void sampling_cost_end_slow(uint64_t begin, bool recorded)
+void sampling_cost_end_slow(uint64_t begin, uintptr_t pc, bool recorded)
 {
 	uint64_t cycles = arch_cycles() - begin;
 
@@ -399,6 +441,7 @@ void sampling_cost_end_slow(uint64_t begin, bool recorded)
 	if (recorded) {
 		ADD(window.recorded_cycles, cycles);
 		ADD(window.recorded, 1);
+		sampling_note_cost(pc, cycles);
 	}
 }
 

@@ -88,15 +88,16 @@ static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 
 /*
  * Of a caller that trace=auto knows, by hash; one that takes another's place is exact
- * again.  word: pc, below it the step shift of its rate, 0: exact.  allocs: in this
- * window.
+ * again.  word: pc, below it the step shift of its rate, 0: exact.  In this window:
+ * allocs, from those that were looked at, and what recording these took.
  */
 #define SAMPLING_CALLER_BITS 10
 #define SAMPLING_NR_CALLERS  (1U << SAMPLING_CALLER_BITS)
 #define SAMPLING_PC_SHIFT    16
 struct sampling_caller {
 	uint64_t word;
-	uint64_t allocs;
+	uint32_t allocs;
+	uint32_t cycles_16; /* in 16 cycles */
 };
 extern __attribute__((visibility("hidden"))) struct sampling_caller
 	sampling_callers[SAMPLING_NR_CALLERS];
@@ -153,15 +154,16 @@ static inline __attribute__((always_inline)) bool sampling_skips(uintptr_t pc,
  * one is not measured.
  */
 uint64_t sampling_cost_begin_slow(void);
-void sampling_cost_end_slow(uint64_t begin, bool recorded);
+void sampling_cost_end_slow(uint64_t begin, uintptr_t pc, bool recorded);
 static inline uint64_t sampling_cost_begin(void)
 {
 	return unlikely(bs_tls.measure) ? sampling_cost_begin_slow() : 0;
 }
-static inline void sampling_cost_end(uint64_t begin, bool recorded)
+static inline void sampling_cost_end(uint64_t begin, uintptr_t pc,
+				     bool recorded)
 {
 	if (unlikely(begin))
-		sampling_cost_end_slow(begin, recorded);
+		sampling_cost_end_slow(begin, pc, recorded);
 }
 
 /* The segment is a new one: nobody has asked for anything in it. */
@@ -177,10 +179,14 @@ double sampling_probability(size_t bytes, uint32_t rate);
 
 /* True: a sample falls into the next `bytes` bytes of this thread. */
 bool sampling_toss(size_t bytes, uint32_t rate);
-/* Judge the time since the last call as one window; what it cost, 1/1000. */
+/*
+ * Judge the time since the last call as one window; what it cost, 1/1000.  recorded_ns:
+ * of one recorded allocation; measured_ns: of all, by cycle of those that were measured.
+ */
 uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
-			     double recorded_ns);
+			     double recorded_ns, double measured_ns);
 void sampling_note_caller(uintptr_t pc, uint32_t allocs);
+void sampling_note_cost(uintptr_t pc, uint64_t cycles);
 uint32_t sampling_caller_rate(uintptr_t pc);
 
 #endif

@@ -157,9 +157,27 @@ static void auto_samples_the_busiest_caller_first(void **state)
 	sampling_note_caller(0x2000, 1000);
 	sampling_note_caller(0x3000, 10);
 	/* 101,010 allocations of 100 ns in 100 ms: 10 %, twice the budget */
-	assert_int_equal(sampling_end_window(10101000, 100000000, 100), 101);
+	assert_int_equal(sampling_end_window(10101000, 100000000, 100, 0), 101);
 	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
 	assert_int_equal(sampling_caller_rate(0x2000), 0);
+	assert_int_equal(sampling_caller_rate(0x3000), 0);
+}
+
+/* New stacks cost fifty times as much as known ones. */
+static void auto_samples_the_costliest_caller_first(void **state)
+{
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 512UL << 10, 50);
+	sampling_note_caller(0x1000, 50000);
+	sampling_note_cost(0x1000, 100000);
+	sampling_note_caller(0x2000, 2000);
+	sampling_note_cost(0x2000, 200000);
+	/* dear, and looked at once */
+	sampling_note_caller(0x3000, 64);
+	sampling_note_cost(0x3000, 900000);
+	assert_int_equal(sampling_end_window(6000000, 100000000, 100, 20), 60);
+	assert_int_equal(sampling_caller_rate(0x1000), 0);
+	assert_int_equal(sampling_caller_rate(0x2000), RATE_512K);
 	assert_int_equal(sampling_caller_rate(0x3000), 0);
 }
 
@@ -168,15 +186,15 @@ static void auto_goes_back_when_it_can(void **state)
 	(void)state;
 	sampling_init(BS_TRACE_AUTO, 512UL << 10, 50);
 	sampling_note_caller(0x1000, 100000);
-	sampling_end_window(10000000, 100000000, 100);
+	sampling_end_window(10000000, 100000000, 100, 0);
 	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
 	/* still as busy: to record it all would cost as much again */
 	sampling_note_caller(0x1000, 100000);
-	sampling_end_window(100000, 100000000, 100);
+	sampling_end_window(100000, 100000000, 100, 0);
 	assert_int_equal(sampling_caller_rate(0x1000), RATE_512K);
 	/* quiet: exact again */
 	sampling_note_caller(0x1000, 1000);
-	sampling_end_window(1000, 100000000, 100);
+	sampling_end_window(1000, 100000000, 100, 0);
 	assert_int_equal(sampling_caller_rate(0x1000), 0);
 }
 
@@ -196,7 +214,7 @@ static void auto_is_not_misled_by_a_few_slow_ones(void **state)
 			begin = sampling_cost_begin();
 			if (begin)
 				nanosleep(&slow, NULL);
-			sampling_cost_end(begin, true);
+			sampling_cost_end(begin, 0x5000, true);
 		}
 		nanosleep(&pause, NULL);
 	}
@@ -306,6 +324,7 @@ int main(void)
 		T(rate_is_the_nearest),
 		T(estimate_is_inside_its_interval),
 		T(auto_samples_the_busiest_caller_first),
+		T(auto_samples_the_costliest_caller_first),
 		T(auto_goes_back_when_it_can),
 		T(auto_is_not_misled_by_a_few_slow_ones),
 		T(request_in_control_page_switches_the_mode),
