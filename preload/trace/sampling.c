@@ -274,6 +274,12 @@ static uint32_t nr_sampled(void)
  */
 #define COST_FACTOR 3.0
 
+/*
+ * What one that is passed over costs, in ns, in a program that does something else too.
+ * Sampling more does not mend it, so it leaves half of the budget for the others.
+ */
+#define PASSED_NS 4.0
+
 static struct window {
 	uint64_t begin_tick;
 	uint64_t allocs;
@@ -353,7 +359,7 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 	struct window was = window;
 	uint64_t cycles = arch_cycles(), ns = sys_now_ns();
 	uint64_t cpu_ns = cpu_now_ns(), spent_ns;
-	double ns_per_cycle, mean_ns, recorded_ns;
+	double ns_per_cycle, cycle_ns, share, cost_ns, recorded_ns;
 
 	window = (struct window){ .begin_tick = now_tick,
 				  .cpu_ns = cpu_ns,
@@ -368,22 +374,24 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
 	ns_per_cycle =
 		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
-	/* what is passed over costs little, and sampling more would not mend it */
-	mean_ns = (double)was.recorded_cycles /
-		  (double)MAX(was.looked, UINT64_C(1)) * ns_per_cycle *
-		  COST_FACTOR;
+	cycle_ns = ns_per_cycle * COST_FACTOR;
+	share = was.looked ? (double)was.allocs / (double)was.looked : 0;
+	cost_ns = share * (double)was.recorded_cycles * cycle_ns;
+	cost_ns += MIN(share * (double)(was.looked - was.recorded) * PASSED_NS,
+		       (double)share_of(spent_ns, sampling.budget) / 2);
 	recorded_ns = was.recorded ? (double)was.recorded_cycles /
-					     (double)was.recorded *
-					     ns_per_cycle * COST_FACTOR
+					     (double)was.recorded * cycle_ns
 				   : 0;
-	sampling_end_window((uint64_t)((double)was.allocs * mean_ns), spent_ns,
-			    recorded_ns,
-			    LOOK_EVERY * COST_FACTOR * ns_per_cycle);
+	sampling_end_window((uint64_t)cost_ns, spent_ns, recorded_ns,
+			    LOOK_EVERY * cycle_ns);
 }
 
+/* Of a tick: what tracing may cost at once. */
+#define BURST 0.12
+
 /*
- * After its time, or as soon as tracing has cost what it may cost in a whole one: a
- * program that allocates all the time is not slow for 100 ms first.
+ * After its time, or as soon as tracing has cost what it may and 1 ms: a program that
+ * allocates all the time is not slow for 100 ms first.
  */
 static bool is_over(uint64_t now_tick, uint64_t begin_tick)
 {
@@ -401,8 +409,7 @@ static bool is_over(uint64_t now_tick, uint64_t begin_tick)
 	cost = (double)LOAD(window.allocs) *
 	       (double)LOAD(window.recorded_cycles) / (double)looked *
 	       COST_FACTOR / (double)(cycles - cycles_then);
-	return cost * 1000 * (double)ticks >
-	       (double)(sampling.budget * WINDOW_TICKS);
+	return cost > sampling.budget / 1000.0 + BURST / (double)ticks;
 }
 
 /* One allocation in LOOK_EVERY of this thread. */
