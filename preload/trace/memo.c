@@ -22,11 +22,16 @@
  * Why it reads no unmapped memory: only words inside the range that the thread knows
  * to be readable, from its live stack pointer upwards (frame_range_begin()).
  *
- * With trace_threads=on a stack belongs to its thread, too, and a new thread may have
- * the stack of one that ended: the SP of a part in the table has the thread's number in
- * its upper bits (thread_sp()).
+ * Where the stack lies does not matter.  A step adds constants to SP and FP, and what it
+ * reads is a return address, or an address on the stack that a later step uses as these:
+ * that one is kept, and compared, relative to the part's SP.  So all threads that run the
+ * same code share the parts, and the key has, instead of SP, its distance from the
+ * thread pointer, which libc has put at the end of the thread's stack.
  *
- * A part ends where a hash of (pc, SP) says so, one place in eight: two stacks with
+ * With trace_threads=on a stack belongs to its thread, too, and a new thread may have
+ * the stack of one that ended: the thread's number is in the upper bits of the distance.
+ *
+ * A part ends where a hash of (pc, place) says so, one place in eight: two stacks with
  * the same outer frames are cut at the same places there and share the parts.
  */
 #include "preload/trace/memo.h"
@@ -112,9 +117,16 @@ static inline uint64_t epoch_now(void)
 	return LOAD(frame_rule_epoch);
 }
 
-static inline uint64_t hash_of(uintptr_t pc, uintptr_t sp)
+static inline uintptr_t place_of(uintptr_t sp)
 {
-	return (pc ^ sp * 0xd6e8feb86659fd93ULL) * 0x9e3779b97f4a7c15ULL;
+	uintptr_t end = (uintptr_t)__builtin_thread_pointer();
+
+	return thread_sp((end - sp) & ((1UL << THREAD_SP_SHIFT) - 1));
+}
+
+static inline uint64_t hash_of(uintptr_t pc, uintptr_t place)
+{
+	return (pc ^ place * 0xd6e8feb86659fd93ULL) * 0x9e3779b97f4a7c15ULL;
 }
 
 static inline uint32_t mark_of(uint64_t hash)
@@ -153,7 +165,7 @@ stack_word(uintptr_t sp, unsigned int off)
 
 FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp, unsigned int ahead)
 {
-	uint64_t hash = hash_of(pc, sp);
+	uint64_t hash = hash_of(pc, place_of(sp));
 	unsigned int i;
 
 	for (i = 0; i < ahead; i++) {
@@ -186,6 +198,28 @@ FRAME_INLINE void prefetch_part(const struct memo_part *part)
 	__builtin_prefetch(part->val);
 }
 
+/* off[i] */
+FRAME_INLINE unsigned int off_in(const uint64_t *offs, unsigned int i)
+{
+	return offs[i / 4] >> i % 4 * 16 & 0xffff;
+}
+
+static __attribute__((noinline)) bool
+words_match_relative(const struct memo_part *part, uintptr_t sp,
+		     const uint64_t *offs, unsigned int relative)
+{
+	unsigned int i;
+
+	for (i = 0; i < MEMO_WORDS; i++) {
+		uintptr_t from = relative >> i & 1 ? sp : 0;
+
+		if (stack_word(sp, off_in(offs, i)) - from !=
+		    LOAD(part->val[i]))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Every word of the part is what it was.  One branch for all, and one for whether they
  * are few: each of seven would be guessed wrong now and then.
@@ -193,15 +227,16 @@ FRAME_INLINE void prefetch_part(const struct memo_part *part)
 FRAME_INLINE bool words_match(const struct memo_part *part, uintptr_t sp,
 			      const uint64_t *offs, unsigned int nr)
 {
+	unsigned int relative = off_in(offs, MEMO_WORDS), i;
 	uintptr_t differ = 0;
-	unsigned int i;
 
+	if (unlikely(relative))
+		return words_match_relative(part, sp, offs, relative);
 #pragma GCC unroll 7
 	for (i = 0; i < MEMO_WORDS; i++) {
 		if (i == 4 && nr <= 4)
 			break;
-		differ |= stack_word(sp, offs[i / 4] >> i % 4 * 16 & 0xffff) ^
-			  LOAD(part->val[i]);
+		differ |= stack_word(sp, off_in(offs, i)) ^ LOAD(part->val[i]);
 	}
 	return !differ;
 }
@@ -236,7 +271,7 @@ FRAME_INLINE bool part_matches(const struct memo_part *part, uint32_t seq,
 	};
 	if (link->outer < NR_PARTS)
 		prefetch_part(&parts[link->outer]);
-	if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp)
+	if ((LOAD(part->flags) & MEMO_USES_FP) && LOAD(part->fp) != fp - sp)
 		return false;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (unlikely(LOAD(part->seq) != seq) ||
@@ -330,7 +365,7 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
 		found = for_site ? LOAD(part->site) : LOAD(part->node);
 		if (*seq & 1 || LOAD(part->pc) != at->key ||
-		    LOAD(part->sp) != thread_sp(at->sp))
+		    LOAD(part->sp) != place_of(at->sp))
 			continue;
 		match = chain_matches(part, *seq, at->sp, at->fp, 1,
 				      for_site ? TRACE_MAX_FRAMES +
@@ -377,7 +412,7 @@ uint32_t memo_find(const struct unwind_regs *regs)
 /* A place where every part ends that comes by. */
 static inline bool is_cut(const struct unwind_regs *r)
 {
-	return (hash_of(r->pc, r->sp) >> 20 & 7) == 0;
+	return (hash_of(r->pc, place_of(r->sp)) >> 20 & 7) == 0;
 }
 
 /*
@@ -429,7 +464,8 @@ static void fill_part(struct memo_part *part, const struct unwind_regs *from,
 
 	part->sp = from->sp;
 	part->pc = from->pc;
-	part->fp = from->fp;
+	part->fp = from->fp - from->sp;
+	part->relative = 0;
 	part->next_bytes = (uint32_t)(to->sp - from->sp);
 	part->nr_words = (uint8_t)reads->nr;
 	part->nr_frames = (uint8_t)__builtin_popcount(reads->ra_mask);
@@ -440,8 +476,11 @@ static void fill_part(struct memo_part *part, const struct unwind_regs *from,
 		fits = word_off(from->sp, reads->addr[i], &part->off[i]);
 		part->val[i] = reads->val[i];
 		last = MAX(last, part->off[i]);
-		if (!(reads->ra_mask >> i & 1))
+		if (!(reads->ra_mask >> i & 1)) {
+			part->val[i] -= from->sp;
+			part->relative |= (uint16_t)(1U << i);
 			continue;
+		}
 		if (part->nr_self == ++returns && unwind_is_self(part->val[i]))
 			part->nr_self++;
 	}
@@ -452,6 +491,7 @@ static void fill_part(struct memo_part *part, const struct unwind_regs *from,
 	for (i = reads->nr; reads->nr && i < MEMO_WORDS; i++) {
 		part->off[i] = part->off[0];
 		part->val[i] = part->val[0];
+		part->relative |= (uint16_t)((part->relative & 1U) << i);
 	}
 	part->span_words = last + 1U;
 	if (!fits)
@@ -545,7 +585,8 @@ static bool same_part(const struct memo_part *a, const struct memo_part *b)
 {
 	unsigned int i;
 
-	if (LOAD(a->pc) != b->pc || LOAD(a->sp) != thread_sp(b->sp) ||
+	if (LOAD(a->pc) != b->pc || LOAD(a->sp) != place_of(b->sp) ||
+	    LOAD(a->relative) != b->relative ||
 	    LOAD(a->nr_words) != b->nr_words || LOAD(a->flags) != b->flags ||
 	    (b->flags & MEMO_USES_FP && LOAD(a->fp) != b->fp) ||
 	    LOAD(a->next_bytes) != b->next_bytes ||
@@ -581,7 +622,8 @@ static void copy_part(struct memo_part *to, const struct memo_part *from)
 	STORE(to->site, 0);
 	STORE(to->node, from->node);
 	STORE(to->pc, from->pc);
-	STORE(to->sp, thread_sp(from->sp));
+	STORE(to->sp, place_of(from->sp));
+	STORE(to->relative, from->relative);
 	STORE(to->fp, from->fp);
 	STORE(to->behind, from->behind);
 	STORE(to->next_bytes, from->next_bytes);

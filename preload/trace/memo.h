@@ -7,8 +7,8 @@
  *
  * Where a walk leads is a pure function of the registers at its start, of the
  * unwind rules, and of the few words of the stack that it reads.  So the memo keeps
- * these words.  When the same pc and SP come again and each word is what it was,
- * the stack is what it was; nothing is guessed.  memo.c has the argument in full.
+ * these words.  When the same pc comes again at the same depth of a thread's stack and
+ * each word is what it was, the stack is what it was; nothing is guessed.  memo.c has the argument in full.
  */
 #ifndef BS_TRACE_MEMO_H
 #define BS_TRACE_MEMO_H
@@ -66,9 +66,10 @@ void memo_destroy(void);
  * nothing but the pc and SP there, so that the outer parts of different stacks are
  * the same ones.  Two cache lines.
  *
- *	key:	pc, sp (thread_sp() in the table), and fp where flags say so
- *	proof:	word i at sp + 8 * off[i] is val[i]; those behind nr_words repeat the
- *		first, so that seven are always compared
+ *	key:	pc, sp (in the table: its place), and fp - sp where flags say so
+ *	proof:	word i at sp + 8 * off[i] is val[i], or sp + val[i] where bit i of
+ *		relative says so; those behind nr_words repeat the first, so that
+ *		seven are always compared
  *	then:	the next part begins at sp + next_bytes; its pc is the last return
  *		address here; its FP is ours, or the word at sp + 8 * fp_off
  *
@@ -80,7 +81,7 @@ struct memo_part {
 	uint32_t site; /* of the stack that begins here; 0: not known */
 	uint64_t pc;   /* ^ epoch of rules << 48 */
 	uintptr_t sp;
-	uintptr_t fp;
+	uintptr_t fp; /* - sp */
 	union {
 		struct {
 			uint32_t outer; /* index, or MEMO_END, MEMO_OPEN */
@@ -97,7 +98,10 @@ struct memo_part {
 	uint16_t fp_off;     /* MEMO_FP_SAME: the FP of the start */
 	uint16_t span_words; /* from sp to behind the last word read */
 	union {
-		uint16_t off[MEMO_WORDS];
+		struct {
+			uint16_t off[MEMO_WORDS];
+			uint16_t relative;
+		};
 		uint64_t offs[2]; /* all in two loads */
 	};
 	uintptr_t val[MEMO_WORDS];
