@@ -261,8 +261,8 @@ static uint32_t nr_sampled(void)
 
 /* ---- what it costs ------------------------------------------------------------------------ */
 
-/* A window at most, in ticks of 8.4 ms: 100 ms. */
-#define WINDOW_TICKS 12U
+#define WINDOW_NS 100000000U /* at most */
+#define BURST_NS  1000000U   /* what tracing may cost at once */
 
 /* Before that a guess at what allocations cost is too coarse. */
 #define MIN_LOOKED 16U
@@ -281,12 +281,12 @@ static uint32_t nr_sampled(void)
 #define PASSED_NS 4.0
 
 static struct window {
-	uint64_t begin_tick;
+	uint64_t begin_ns;
 	uint64_t allocs;
 	uint64_t looked; /* allocations measured */
 	uint64_t recorded_cycles,
-		recorded; /* those of them that were recorded */
-	uint64_t cpu_ns, cycles_then, ns_then; /* at its begin */
+		recorded;	      /* those of them that were recorded */
+	uint64_t cpu_ns, cycles_then; /* at its begin */
 } window;
 
 static uint64_t share_of(uint64_t ns, uint64_t permille)
@@ -354,26 +354,24 @@ static uint64_t cpu_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
-static __attribute__((noinline)) void end_window(uint64_t now_tick)
+static __attribute__((noinline)) void end_window(uint64_t begin_ns, uint64_t ns)
 {
 	struct window was = window;
-	uint64_t cycles = arch_cycles(), ns = sys_now_ns();
-	uint64_t cpu_ns = cpu_now_ns(), spent_ns;
+	uint64_t cycles = arch_cycles(), cpu_ns = cpu_now_ns(), spent_ns;
 	double ns_per_cycle, cycle_ns, share, cost_ns, recorded_ns;
 
-	window = (struct window){ .begin_tick = now_tick,
+	window = (struct window){ .begin_ns = ns,
 				  .cpu_ns = cpu_ns,
-				  .cycles_then = cycles,
-				  .ns_then = ns };
-	if (!was.ns_then || cycles <= was.cycles_then)
+				  .cycles_then = cycles };
+	if (!begin_ns || cycles <= was.cycles_then)
 		return;
 	/* so few do not matter, and one that was interrupted would seem to */
 	if (was.looked < MIN_LOOKED)
 		was.recorded_cycles = was.recorded = 0;
 	/* a process that sleeps most of the time has a CPU to itself */
-	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - was.ns_then);
+	spent_ns = MAX(cpu_ns - was.cpu_ns, ns - begin_ns);
 	ns_per_cycle =
-		(double)(ns - was.ns_then) / (double)(cycles - was.cycles_then);
+		(double)(ns - begin_ns) / (double)(cycles - was.cycles_then);
 	cycle_ns = ns_per_cycle * COST_FACTOR;
 	share = was.looked ? (double)was.allocs / (double)was.looked : 0;
 	cost_ns = share * (double)was.recorded_cycles * cycle_ns;
@@ -386,22 +384,19 @@ static __attribute__((noinline)) void end_window(uint64_t now_tick)
 			    LOOK_EVERY * cycle_ns);
 }
 
-/* Of a tick: what tracing may cost at once. */
-#define BURST 0.12
-
 /*
  * After its time, or as soon as tracing has cost what it may and 1 ms: a program that
  * allocates all the time is not slow for 100 ms first.
  */
-static bool is_over(uint64_t now_tick, uint64_t begin_tick)
+static bool is_over(uint64_t now_ns, uint64_t begin_ns)
 {
-	uint64_t ticks = now_tick - begin_tick, looked = LOAD(window.looked);
+	uint64_t ns = now_ns - begin_ns, looked = LOAD(window.looked);
 	uint64_t cycles_then = LOAD(window.cycles_then), cycles;
 	double cost;
 
-	if (ticks >= WINDOW_TICKS)
+	if (ns >= WINDOW_NS)
 		return true;
-	if (!ticks || looked < MIN_LOOKED)
+	if (looked < MIN_LOOKED)
 		return false;
 	cycles = arch_cycles();
 	if (cycles <= cycles_then)
@@ -409,23 +404,23 @@ static bool is_over(uint64_t now_tick, uint64_t begin_tick)
 	cost = (double)LOAD(window.allocs) *
 	       (double)LOAD(window.recorded_cycles) / (double)looked *
 	       COST_FACTOR / (double)(cycles - cycles_then);
-	return cost > sampling.budget / 1000.0 + BURST / (double)ticks;
+	return cost * (double)ns >
+	       sampling.budget / 1000.0 * (double)ns + BURST_NS;
 }
 
 /* One allocation in LOOK_EVERY of this thread. */
 static __attribute__((noinline)) void look(uintptr_t pc)
 {
-	uint64_t now = sys_now_coarse_ns() >> BS_TICK_SHIFT;
-	uint64_t begin = LOAD(window.begin_tick);
+	uint64_t now = sys_now_ns(), begin = LOAD(window.begin_ns);
 
 	bs_tls.look_left = LOOK_EVERY;
 	bs_tls.measure = 1;
 	sampling_note_caller(pc, LOOK_EVERY);
 	ADD(window.allocs, LOOK_EVERY);
 	if (is_over(now, begin) &&
-	    __atomic_compare_exchange_n(&window.begin_tick, &begin, now, false,
+	    __atomic_compare_exchange_n(&window.begin_ns, &begin, now, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		end_window(now);
+		end_window(begin, now);
 	sampling_poll();
 }
 
