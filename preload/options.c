@@ -86,7 +86,7 @@ static const struct option {
 	  "who allocated: backtraces of no allocation, of every one, of every "
 	  "one while that is cheap, or of one in BYTES (8K to 32M)" },
 	{ "trace_budget", OPT_NUMBER, FIELD(trace_budget), "5", "PERCENT",
-	  "of the CPU, 1 to 100: beyond it trace=auto samples the busiest "
+	  "of the CPU, 1 to 100: beyond it trace=auto samples the costliest "
 	  "callers" },
 	{ "trace_memory", OPT_SIZE, FIELD(trace_memory_bytes), "96M", "SIZE",
 	  "what the tables of tracing may take, 2M to 512M; stacks beyond are "

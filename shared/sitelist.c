@@ -227,6 +227,17 @@ const struct bs_site_history *bs_site_history_of(const struct bs_sitereport *r,
 	return &r->history[site];
 }
 
+/*
+ * Who asks before there can be a verdict is told what it will be about.  Programs read
+ * JSON, and ask again.
+ */
+static bool is_young(const struct bs_sitereport *r,
+		     const struct bs_site_history *h)
+{
+	return r->form == BS_FORM_TEXT && h->verdict == BS_VERDICT_SUSPECT &&
+	       h->windows < BS_VERDICT_WINDOWS;
+}
+
 static bool wanted(const struct bs_sitereport *r, uint64_t site,
 		   const struct bs_site_counts *c)
 {
@@ -245,7 +256,7 @@ static bool wanted(const struct bs_sitereport *r, uint64_t site,
 	if (!h)
 		return false;
 	return h->verdict == BS_VERDICT_LEAK ||
-	       (r->all && h->verdict != BS_VERDICT_NONE);
+	       (r->all && h->verdict != BS_VERDICT_NONE) || is_young(r, h);
 }
 
 static double sort_key(const struct bs_sitereport *r, uint64_t site,

@@ -153,6 +153,15 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 	if (r->leaks && r->history && r->ended)
 		bs_buf_printf(out, "%zu %s, %zu sites with objects never freed",
 			      leaks, leaks == 1 ? "leak" : "leaks", total);
+	else if (r->leaks && r->history && !r->all && total > leaks)
+		bs_buf_printf(out,
+			      "%zu %s, %zu %s (no verdict before %u windows of "
+			      "%.3g s)",
+			      leaks, leaks == 1 ? "leak" : "leaks",
+			      total - leaks,
+			      total - leaks == 1 ? "suspect" : "suspects",
+			      BS_VERDICT_WINDOWS,
+			      (double)h->leak_window_ns / 1e9);
 	else if (r->leaks && r->history)
 		bs_buf_printf(out, "%zu %s%s, windows of %.3g s", total,
 			      r->all	   ? "leaks and suspects"

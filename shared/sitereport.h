@@ -29,6 +29,9 @@ enum bs_verdict {
 /* "none", "suspect", "stopped", "leak" */
 const char *bs_verdict_name(enum bs_verdict verdict);
 
+/* After so many closed windows there is a verdict on every suspect; see daemon/leak.h. */
+#define BS_VERDICT_WINDOWS 20U
+
 /* What only a watcher knows of a site: see docs/leaks.md. */
 struct bs_site_history {
 	enum bs_verdict verdict;
@@ -76,9 +79,10 @@ struct bs_sitereport {
 	uint64_t
 		min_bytes; /* sites (groups) with fewer live bytes are left out */
 	uint32_t only_site; /* 0: all */
-	bool leaks;	    /* leaks, not sites */
-	bool all;	    /* with leaks: suspects and stopped ones, too */
-	bool ended;	    /* with leaks: then whatever was never freed */
+	/* leaks, not sites; in texts suspects without a verdict so far, too */
+	bool leaks;
+	bool all;   /* with leaks: suspects and stopped ones, too */
+	bool ended; /* with leaks: then whatever was never freed */
 	enum bs_site_by by;
 	enum bs_site_form form;
 	bool folded_allocated; /* all that was allocated, not what lives */

@@ -98,7 +98,8 @@ const struct tool tools[] = {
 	  "  -n, --limit=N  at most N sites (default 20, with --json all; 0: all)\n"
 	  "  --min=BYTES    leave out sites with fewer live bytes\n" HELP_JSON
 		  HELP_HELP "\n"
-	  "The verdict needs the history that the daemon keeps.  Of a program\n"
+	  "Suspects are listed without --all, too, until there can be a verdict (not\n"
+	  "in JSON).  The verdict needs the history that the daemon keeps.  Of a program\n"
 	  "that ended, and without a daemon, this shows what was never freed.\n"
 	  "\n" HELP_TARGET,
 	  true },
@@ -107,7 +108,7 @@ const struct tool tools[] = {
 	  "How a program is traced, and change it while it runs",
 	  "  exact          every allocation with its backtrace\n"
 	  "  auto           exact, until that would cost more than the budget: then\n"
-	  "                 the busiest callers are sampled\n"
+	  "                 the costliest callers are sampled\n"
 	  "  sample:BYTES   a sample every so many bytes: 8K, 32K, 128K, 512K, 2M,\n"
 	  "                 8M or 32M; anything else is rounded to one of them\n"
 	  "  off            nothing\n"

@@ -319,6 +319,18 @@ static void sites_text_names_bytes_and_frames(void **state)
 	r.all = true;
 	bs_sitereport_text(&out, &r);
 	assert_non_null(strstr(out.data, "suspect"));
+	/* no verdict on it so far: who asks early is told; a program is not */
+	r.all = false;
+	history[2].windows = 19;
+	bs_buf_reset(&out);
+	bs_sitereport_text(&out, &r);
+	assert_non_null(strstr(out.data, ": 1 leak, 1 suspect (no verdict "
+					 "before 20 windows of "));
+	assert_non_null(strstr(out.data, ", suspect\n"));
+	r.form = BS_FORM_JSON;
+	bs_buf_reset(&out);
+	bs_sitereport_json(&out, &r);
+	assert_null(strstr(out.data, "suspect"));
 	bs_buf_free(&out);
 	bs_snapshot_free(s);
 }
