@@ -158,7 +158,7 @@ out:
 	return nr;
 }
 
-void unwind_fork_child(void)
+void libunwind_fork_child(void)
 {
 	if (__atomic_load_n(&nr_inside, __ATOMIC_RELAXED) == 0)
 		return;

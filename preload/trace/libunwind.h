@@ -28,4 +28,7 @@ size_t libunwind_stack(uintptr_t *pcs, size_t max, enum unwind_end *end);
 /* unwind.c: is this stack word readable? */
 bool unwind_may_read(uintptr_t addr);
 
+/* In a forked child: gives it up if another thread was inside. */
+void libunwind_fork_child(void);
+
 #endif

@@ -186,13 +186,20 @@ static void store_rule(struct frame_rule *e, uint64_t check, uint64_t word)
 	__atomic_store_n(&e->rule, word, __ATOMIC_RELAXED);
 }
 
+static bool growing;
+
+void unwind_fork_child(void)
+{
+	__atomic_store_n(&growing, false, __ATOMIC_RELAXED);
+	libunwind_fork_child();
+}
+
 /*
  * Twice as large: rules whose place it is move to the upper half.  One that a reader
  * misses meanwhile is learnt again.
  */
 static void grow_rules(void)
 {
-	static bool growing;
 	uint32_t nr = nr_rules(), i;
 	uint64_t epoch = __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
 
@@ -204,9 +211,10 @@ static void grow_rules(void)
 		struct frame_rule *e = &frame_rules[i];
 		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
 		uint64_t word = __atomic_load_n(&e->rule, __ATOMIC_RELAXED);
-		struct frame_rule *set = frame_rule_set(check ^ word ^ epoch);
+		uintptr_t pc = check ^ word ^ epoch;
+		struct frame_rule *set = frame_rule_set(pc);
 
-		if (set <= e)
+		if (!check || pc >> 48 || set <= e) /* none; of old; stays */
 			continue;
 		store_rule(e, 0, 0);
 		store_rule(set + i % FRAME_RULE_WAYS, check, word);

@@ -90,7 +90,7 @@ void unwind_set_epoch(uint64_t epoch);
 /* Loads libunwind.  Outside (depth 0).  See trace_load_unwinder(). */
 void unwind_load(void);
 
-/* In a forked child: gives libunwind up if another thread was inside it. */
+/* In a forked child: no other thread is learning, or inside libunwind. */
 void unwind_fork_child(void);
 
 #endif
