@@ -106,6 +106,38 @@ static void depot_tells_children_of_a_node_apart(void **state)
 	}
 }
 
+#define NR_CHILDREN                                                            \
+	5000U /* several times as many as there are buckets at first */
+
+static void *add_children(void *arg)
+{
+	uintptr_t pcs[] = { 0, 0x2400, 0x1400 };
+	uint32_t *node = arg, i;
+
+	for (i = 0; i < NR_CHILDREN; i++) {
+		pcs[0] = 0x10000 + i;
+		node[i] = depot_add(pcs, no_generation, 3);
+	}
+	return NULL;
+}
+
+/* Whoever looks while the buckets double finds each node, or adds it, once. */
+static void depot_grows_while_threads_look(void **state)
+{
+	static uint32_t a[NR_CHILDREN], b[NR_CHILDREN], again[NR_CHILDREN];
+	uint32_t before = depot_nr_nodes();
+	pthread_t other;
+
+	(void)state;
+	assert_int_equal(pthread_create(&other, NULL, add_children, b), 0);
+	add_children(a);
+	pthread_join(other, NULL);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_int_equal(depot_nr_nodes() - before, 2 + NR_CHILDREN);
+	add_children(again);
+	assert_memory_equal(a, again, sizeof(a));
+}
+
 static void depot_add_shares_outer_frames(void **state)
 {
 	const uintptr_t a[] = { 0x3000, 0x2000, 0x1000 };
@@ -807,6 +839,7 @@ int main(void)
 		T(depot_add_same_stack_gives_same_node),
 		T(depot_descend_finds_the_outer_frames_only),
 		T(depot_tells_children_of_a_node_apart),
+		T(depot_grows_while_threads_look),
 		T(depot_add_shares_outer_frames),
 		T(depot_add_other_generation_gives_new_node),
 		T(depot_publishes_chain_to_the_root),

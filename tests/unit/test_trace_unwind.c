@@ -20,6 +20,7 @@
 #include <libunwind.h>
 
 #include "preload/trace/cfi.h"
+#include "preload/trace/frame.h"
 #include "preload/trace/libunwind.h"
 #include "tests/unit/trace_harness.h"
 
@@ -339,6 +340,28 @@ static void rule_of_a_function_is_a_frame(void **state)
 	assert_int_equal(cfi_learn((uintptr_t)qsort).type, CFI_FRAME);
 }
 
+#define NR_PCS 3000U /* the table begins with room for 256 */
+
+/* Each rule is what it is without a table, when it was just learnt and later. */
+static void rules_hold_while_the_table_grows(void **state)
+{
+	uintptr_t pc = (uintptr_t)qsort;
+	unsigned int round, i;
+
+	(void)state;
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < NR_PCS; i++) {
+			struct cfi_rule kept = frame_rule_of(pc + i);
+			struct cfi_rule rule = cfi_learn(pc + i);
+
+			assert_int_equal(kept.type, rule.type);
+			assert_int_equal(kept.base, rule.base);
+			assert_int_equal(kept.cfa_off, rule.cfa_off);
+		}
+	}
+	assert_true(frame_rule_mask > NR_PCS / 2);
+}
+
 #define T(name)                                                                \
 	cmocka_unit_test_setup_teardown(name, harness_start, harness_stop)
 
@@ -356,6 +379,7 @@ int main(void)
 		T(unreadable_memory_is_noticed),
 		T(rule_of_no_code_is_none),
 		T(rule_of_a_function_is_a_frame),
+		T(rules_hold_while_the_table_grows),
 #ifdef __x86_64__
 		T(odd_frame_is_left_to_libunwind),
 #endif
