@@ -80,7 +80,7 @@ frame_read(uintptr_t addr, uintptr_t *val)
 /* ---- rules (unwind.c) ----------------------------------------------------------- */
 
 #define FRAME_RULE_MAX_BITS 15
-#define FRAME_RULE_WAYS	    2U
+#define FRAME_RULE_WAYS	    4U /* a cache line */
 
 /*
  * check = pc ^ epoch << 48 ^ rule: an entry that two threads wrote at once does

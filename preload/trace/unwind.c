@@ -228,17 +228,18 @@ __attribute__((noinline)) struct cfi_rule frame_rule_miss(uintptr_t pc,
 {
 	struct cfi_rule rule = cfi_learn(pc);
 	struct frame_rule *e;
-	uint64_t check;
+	unsigned int i;
 
+	/* rules that push each other out would make live_hash() waver */
 	if (__atomic_add_fetch(&nr_learnt, 1, __ATOMIC_RELAXED) >
-	    nr_rules() / 2)
+	    nr_rules() / 4)
 		grow_rules();
 	e = frame_rule_set(pc);
-	check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
-	/* the other way keeps what was there, unless that way is free */
-	if (check)
-		store_rule(e + 1, check,
-			   __atomic_load_n(&e->rule, __ATOMIC_RELAXED));
+	/* the others move on, the last one out */
+	for (i = FRAME_RULE_WAYS - 1; i; i--)
+		store_rule(&e[i],
+			   __atomic_load_n(&e[i - 1].check, __ATOMIC_RELAXED),
+			   __atomic_load_n(&e[i - 1].rule, __ATOMIC_RELAXED));
 	store_rule(e, key ^ rule_word(rule), rule_word(rule));
 	return rule;
 }
