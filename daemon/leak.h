@@ -46,10 +46,9 @@
 #include "shared/abi.h"
 #include "shared/sitereport.h"
 
-#define BS_LEAK_SAMPLES	    10U /* per window */
-#define BS_LEAK_MIN_WINDOWS 13U /* history needed for a verdict */
-/* the same, when single objects decide */
-#define BS_LEAK_RARE_WINDOWS	 BS_VERDICT_WINDOWS
+#define BS_LEAK_SAMPLES		 10U /* per window */
+#define BS_LEAK_MIN_WINDOWS	 13U /* history needed for a verdict */
+#define BS_LEAK_RARE_WINDOWS	 BS_VERDICT_WINDOWS /* single objects decide */
 #define BS_LEAK_WARMUP_WINDOWS	 3U /* at least; else a quarter */
 #define BS_LEAK_SUSPECT_RISES	 3U
 #define BS_LEAK_MIN_BYTES	 4096U /* growth per third that counts */

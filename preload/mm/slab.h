@@ -201,6 +201,19 @@ object_cache(const void *p, struct page **page)
 	return (*page)->cache;
 }
 
+/* The same in a frame where no object has a tag; NULL elsewhere, too. */
+static inline __attribute__((always_inline)) struct kmem_cache *
+untagged_cache(const void *p)
+{
+	struct page *page;
+	struct kmem_cache *cachep = object_cache(p, &page);
+
+	return likely(cachep) &&
+			       !__atomic_load_n(&page->tagged, __ATOMIC_RELAXED)
+		       ? cachep
+		       : NULL;
+}
+
 /*
  * A word for each object; NULL: none of them had a tag so far, or never has.  Asks the
  * cache first: with trace=off the slab is not looked at.
@@ -238,15 +251,11 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
 {
 	struct kmem_cache *cachep;
-	struct page *page;
 
 	if (unlikely(!sys_rseq_is_warm()))
 		return false;
-	cachep = object_cache(p, &page);
-	if (unlikely(!cachep) ||
-	    __atomic_load_n(&page->tagged, __ATOMIC_RELAXED))
-		return false;
-	return cache_push(cachep, p);
+	cachep = untagged_cache(p);
+	return likely(cachep) && cache_push(cachep, p);
 }
 
 /* The same where others of the frame have a tag, and without one not all are dead. */
@@ -284,13 +293,9 @@ mm_usable_fast(const void *p)
 static inline __attribute__((always_inline)) size_t
 mm_usable_untagged(const void *p)
 {
-	struct page *page;
-	const struct kmem_cache *cachep = object_cache(p, &page);
+	const struct kmem_cache *cachep = untagged_cache(p);
 
-	if (unlikely(!cachep) ||
-	    unlikely(__atomic_load_n(&page->tagged, __ATOMIC_RELAXED)))
-		return 0;
-	return cachep->buffer_size;
+	return likely(cachep) ? cachep->buffer_size : 0;
 }
 
 /* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */

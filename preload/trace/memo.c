@@ -664,8 +664,8 @@ static bool give_part(uint16_t *nr)
 		STORE(nr_given, (uint32_t)NR_PARTS);
 		return false;
 	}
-	STORE(parts[n - 1].seq,
-	      0); /* its page is written to before it is read */
+	/* a page that is read first is faulted in twice */
+	STORE(parts[n - 1].seq, 0);
 	/* of two threads one loses a part, for good */
 	__atomic_compare_exchange_n(nr, &none, (uint16_t)n, false,
 				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
@@ -785,15 +785,15 @@ static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 		found = find_same(hash, part, site, &way, seq);
 	}
 	set = (uint32_t)(hash >> SET_SHIFT);
-	if (found == FOUND_SAME) {
-		link_again(&parts[part_in(set, way)], *seq, part->behind);
-		return part_in(set, way);
-	}
 	if (way == WAYS)
 		way = choose_way(set);
-	return LOAD(sets[set].nr[way]) && write_part(hash, way, part, seq)
-		       ? part_in(set, way)
-		       : MEMO_OPEN;
+	if (!LOAD(sets[set].nr[way]))
+		return MEMO_OPEN;
+	if (found == FOUND_SAME)
+		link_again(&parts[part_in(set, way)], *seq, part->behind);
+	else if (!write_part(hash, way, part, seq))
+		return MEMO_OPEN;
+	return part_in(set, way);
 }
 
 /* The site of the stack that begins with this very version of a part. */

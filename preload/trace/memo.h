@@ -8,7 +8,8 @@
  * Where a walk leads is a pure function of the registers at its start, of the
  * unwind rules, and of the few words of the stack that it reads.  So the memo keeps
  * these words.  When the same pc comes again at the same depth of a thread's stack and
- * each word is what it was, the stack is what it was; nothing is guessed.  memo.c has the argument in full.
+ * each word is what it was, the stack is what it was; nothing is guessed.  memo.c has
+ * the argument in full.
  */
 #ifndef BS_TRACE_MEMO_H
 #define BS_TRACE_MEMO_H
