@@ -149,7 +149,9 @@ struct bs_abi_header {
 	uint32_t trace_cost;		/* last estimate of it, 1/1000 */
 	uint32_t trace_sampled_callers; /* that are sampled now */
 	uint32_t trace_request_seen;	/* of the control page */
-	uint64_t reserved[7];
+	uint32_t trace_samples_new;	/* 1: stacks not met before, too */
+	uint32_t reserved0;
+	uint64_t reserved[6];
 	char comm[16];
 	char exe[256];	   /* path of the executable, may be cut */
 	char cmdline[512]; /* arguments joined by blanks, may be cut */

@@ -101,16 +101,25 @@ uint64_t bs_trace_round_sample(uint64_t bytes)
 	return step;
 }
 
+void bs_trace_put_sampled(struct bs_buf *out, const struct bs_abi_header *h)
+{
+	bs_buf_printf(out, "%" PRIu32 " %s", h->trace_sampled_callers,
+		      h->trace_sampled_callers == 1 ? "caller" : "callers");
+	if (h->trace_samples_new)
+		bs_buf_puts(out, " and new stacks");
+}
+
 void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h)
 {
 	bs_buf_puts(out, bs_trace_name(h->trace_mode));
 	if (h->trace_mode == BS_TRACE_SAMPLE)
 		bs_buf_printf(out, ":%" PRIu64, h->trace_sample_bytes);
-	else if (h->trace_mode == BS_TRACE_AUTO && h->trace_sampled_callers)
-		bs_buf_printf(out, "(sampling %" PRIu32 " %s)",
-			      h->trace_sampled_callers,
-			      h->trace_sampled_callers == 1 ? "caller"
-							    : "callers");
+	if (h->trace_mode == BS_TRACE_AUTO &&
+	    (h->trace_sampled_callers || h->trace_samples_new)) {
+		bs_buf_puts(out, "(sampling ");
+		bs_trace_put_sampled(out, h);
+		bs_buf_putc(out, ')');
+	}
 }
 
 void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h)
@@ -118,6 +127,7 @@ void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h)
 	bs_json_str(j, "trace", bs_trace_name(h->trace_mode));
 	bs_json_u64(j, "trace_sample_bytes", h->trace_sample_bytes);
 	bs_json_u64(j, "trace_sampled_callers", h->trace_sampled_callers);
+	bs_json_bool(j, "trace_samples_new", h->trace_samples_new);
 	bs_json_double(j, "trace_budget_percent", h->trace_budget / 10.0, 1);
 	bs_json_double(j, "trace_cost_percent", h->trace_cost / 10.0, 1);
 	bs_json_u64(j, "trace_table_bytes", h->trace_table_bytes);

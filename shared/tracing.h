@@ -18,7 +18,9 @@
 
 /* "off", "exact", "auto", "sample"; "?" for a mode that we do not know. */
 const char *bs_trace_name(uint32_t trace_mode);
-/* The same with what is sampled: "auto(sampling 12 callers)", "sample:524288". */
+/* What trace=auto samples now: "12 callers", "1 caller and new stacks". */
+void bs_trace_put_sampled(struct bs_buf *out, const struct bs_abi_header *h);
+/* The mode with what is sampled: "auto(sampling 12 callers)", "sample:524288". */
 void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h);
 /*
  * Is `text` meant as a mode, well-formed or not?  The names, and all that begins with

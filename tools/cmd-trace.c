@@ -121,16 +121,16 @@ static void put_details(struct bs_buf *out, const struct bs_abi_header *h)
 	bool samples = h->trace_mode == BS_TRACE_AUTO ||
 		       h->trace_mode == BS_TRACE_SAMPLE;
 
-	if (h->trace_mode == BS_TRACE_AUTO)
-		bs_buf_printf(
-			out,
-			"  budget %.1f %% of the CPU, cost %.1f %%, %u %s sampled\n",
-			h->trace_budget / 10.0, h->trace_cost / 10.0,
-			h->trace_sampled_callers,
-			h->trace_sampled_callers == 1 ? "caller" : "callers");
-	else if (h->trace_mode != BS_TRACE_OFF && h->trace_cost)
+	if (h->trace_mode == BS_TRACE_AUTO) {
+		bs_buf_printf(out,
+			      "  budget %.1f %% of the CPU, cost %.1f %%, ",
+			      h->trace_budget / 10.0, h->trace_cost / 10.0);
+		bs_trace_put_sampled(out, h);
+		bs_buf_puts(out, " sampled\n");
+	} else if (h->trace_mode != BS_TRACE_OFF && h->trace_cost) {
 		bs_buf_printf(out, "  cost %.1f %% of the CPU\n",
 			      h->trace_cost / 10.0);
+	}
 	if (samples && h->trace_sample_bytes) {
 		bs_buf_puts(out, "  one sample in ");
 		bs_buf_put_bytes(out, h->trace_sample_bytes);

@@ -318,6 +318,33 @@ static void sample_less(double cost_ns, double target_ns,
 	}
 }
 
+/*
+ * What tracing took beyond its budget and has not saved since.  Beyond that of CREDIT_NS
+ * of CPU new stacks are sampled, too, until half of it is paid: they are what a program
+ * costs whose many callers are all rare.  The first FREE_STACKS of each caller, by hash,
+ * are not, so that what leaks at a place of its own is counted exactly.
+ */
+#define CREDIT_NS	500000000U
+#define FREE_STACKS	8U
+#define STACK_SLOT_BITS 13
+
+static double debt_ns;
+static uint32_t in_debt;
+static uint8_t nr_stacks[1 << STACK_SLOT_BITS] SYS_LARGE;
+
+static void count_debt(double cost_ns, double cpu_ns)
+{
+	double budget = sampling.budget / 1000.0;
+	double credit_ns = budget * CREDIT_NS, debt;
+
+	debt = debt_ns + MIN(cost_ns, cpu_ns) - budget * cpu_ns;
+	debt_ns = MAX(0.0, MIN(debt, credit_ns * 1.5));
+	if (debt_ns > credit_ns)
+		STORE(in_debt, 1);
+	else if (debt_ns < credit_ns / 2)
+		STORE(in_debt, 0);
+}
+
 uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
 			     double recorded_ns, double measured_ns)
 {
@@ -329,6 +356,7 @@ uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
 		       : 0;
 	uint32_t i;
 
+	count_debt((double)cost_ns, (double)cpu_ns);
 	if (cost > sampling.budget)
 		sample_more((double)cost_ns, target_ns, &price);
 	else if (cost < sampling.budget / 2)
@@ -340,6 +368,7 @@ uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
 	if (h) {
 		STORE(h->trace_cost, cost);
 		STORE(h->trace_sampled_callers, nr_sampled());
+		STORE(h->trace_samples_new, LOAD(in_debt));
 	}
 	return cost;
 }
@@ -431,7 +460,7 @@ uint64_t sampling_cost_begin_slow(void)
 }
 
 /* What took longer was interrupted. */
-#define MAX_CYCLES 1000000U
+#define MAX_CYCLES 250000U
 
 void sampling_cost_end_slow(uint64_t begin, uintptr_t pc, bool recorded)
 {
@@ -471,6 +500,20 @@ uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes)
 	}
 }
 
+uint32_t sampling_choose_new(uintptr_t pc, size_t bytes)
+{
+	uint8_t *nr = &nr_stacks[pc * 0x9e3779b97f4a7c15ULL >>
+				 (64 - STACK_SLOT_BITS)];
+
+	if (LOAD(sampling.mode) != BS_TRACE_AUTO)
+		return 0;
+	if (LOAD(*nr) < FREE_STACKS) {
+		STORE(*nr, LOAD(*nr) + 1);
+		return 0;
+	}
+	return LOAD(in_debt) ? toss(bytes, LOAD(sampling.rate)) : 0;
+}
+
 /* ---- modes ---------------------------------------------------------------------------------------- */
 
 static void publish_mode(void)
@@ -498,6 +541,8 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 	for (i = 0; i < SAMPLING_NR_CALLERS && callers_used; i++)
 		STORE(sampling_callers[i].word, 0);
 	callers_used = true;
+	STORE(in_debt, 0);
+	debt_ns = 0;
 	if (mode != BS_TRACE_EXACT)
 		STORE(sampling.sparse, 1);
 	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);

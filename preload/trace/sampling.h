@@ -87,6 +87,12 @@ static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 }
 
 /*
+ * The same for one that is to be recorded and whose stack is not known: 0, unless
+ * trace=auto is in debt and pc has made new stacks before.
+ */
+uint32_t sampling_choose_new(uintptr_t pc, size_t bytes);
+
+/*
  * Of a caller that trace=auto knows, by hash; one that takes another's place is exact
  * again.  word: pc, below it the step shift of its rate, 0: exact.  In this window:
  * allocs, from those that were looked at, and what recording these took.

@@ -239,18 +239,48 @@ static inline bool check_is_due(void)
 	return now % n == 0;
 }
 
-static inline uint32_t running_site(const struct unwind_regs *regs)
+static inline bool is_traced(void)
+{
+	return likely(!bs_tls.no_trace) && likely(trace_up);
+}
+
+/* The site, if the memo knows the stack; or 0. */
+static inline uint32_t known_site(const struct unwind_regs *regs)
+{
+	uint32_t site = memo_find(regs);
+
+	if (likely(site) && unlikely(check_is_due()))
+		check_site(regs, site);
+	return site;
+}
+
+/*
+ * The site at a rate, which becomes another where the stack is not known and tracing has
+ * no time for it now: SAMPLING_SKIP, not recorded.
+ */
+static inline uint32_t site_at_rate(const struct unwind_regs *regs,
+				    size_t bytes, uint32_t *rate)
 {
 	uint32_t site;
 
-	if (unlikely(bs_tls.no_trace) || unlikely(!trace_up))
+	if (!is_traced())
 		return 0;
-	site = memo_find(regs);
-	if (unlikely(!site))
-		return site_by_walk(regs);
-	if (unlikely(check_is_due()))
-		check_site(regs, site);
-	return site;
+	site = known_site(regs);
+	if (likely(site))
+		return site;
+	if (!*rate)
+		*rate = sampling_choose_new(regs->pc, bytes);
+	return *rate == SAMPLING_SKIP ? 0 : site_by_walk(regs);
+}
+
+static uint32_t running_site(const struct unwind_regs *regs)
+{
+	uint32_t site;
+
+	if (!is_traced())
+		return 0;
+	site = known_site(regs);
+	return likely(site) ? site : site_by_walk(regs);
 }
 
 uint32_t trace_current_site(void)
@@ -352,11 +382,12 @@ attribute_rare(struct mm_block *b, uint32_t site, uint32_t slack, uint32_t rate)
 void trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate)
 {
-	uint32_t site, slack = slack_of(b->usable, requested);
+	uint32_t site = site_at_rate(regs, requested, &rate);
+	uint32_t slack = slack_of(b->usable, requested);
 
-	if (unlikely(!b->tag) && !make_tag(b))
+	if (unlikely(rate == SAMPLING_SKIP) ||
+	    (unlikely(!b->tag) && !make_tag(b)))
 		return;
-	site = running_site(regs);
 	if (likely(is_ready()) && likely(!rate))
 		attribute(b, site, slack);
 	else

@@ -198,6 +198,45 @@ static void auto_goes_back_when_it_can(void **state)
 	assert_int_equal(sampling_caller_rate(0x1000), 0);
 }
 
+static bool skips_new(uintptr_t pc)
+{
+	return sampling_choose_new(pc, 1) == SAMPLING_SKIP;
+}
+
+/* 25 ms may be owed; the first eight stacks of a caller are recorded all the same. */
+static void auto_in_debt_samples_new_stacks(void **state)
+{
+	const struct bs_abi_header *h = segment_self()->header;
+	unsigned int i, skipped;
+
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 512UL << 10, 50);
+	for (i = 0; i < 100; i++)
+		assert_int_equal(sampling_choose_new(0x7000, 1), 0);
+	sampling_end_window(20000000, 100000000, 100, 0);
+	assert_int_equal(sampling_choose_new(0x7000, 1), 0);
+	assert_int_equal(h->trace_samples_new, 0);
+	sampling_end_window(20000000, 100000000, 100, 0);
+	assert_int_equal(h->trace_samples_new, 1);
+	for (i = skipped = 0; i < 100; i++)
+		skipped += skips_new(0x7000);
+	assert_in_range(skipped, 99, 100);
+	assert_int_equal(sampling_choose_new(0x7000, 64UL << 20), RATE_512K);
+	for (i = 0; i < 8; i++)
+		assert_int_equal(sampling_choose_new(0x9000, 1), 0);
+	for (i = skipped = 0; i < 100; i++)
+		skipped += skips_new(0x9000);
+	assert_in_range(skipped, 99, 100);
+	/* more than half of it is left after three windows, of 5 ms each */
+	sampling_end_window(0, 100000000, 100, 0);
+	sampling_end_window(0, 100000000, 100, 0);
+	sampling_end_window(0, 100000000, 100, 0);
+	assert_int_equal(h->trace_samples_new, 1);
+	sampling_end_window(0, 100000000, 100, 0);
+	assert_int_equal(h->trace_samples_new, 0);
+	assert_int_equal(sampling_choose_new(0x7000, 1), 0);
+}
+
 /* Few allocations, of which those looked at happened to be interrupted. */
 static void auto_is_not_misled_by_a_few_slow_ones(void **state)
 {
@@ -246,7 +285,7 @@ static void request_in_control_page_switches_the_mode(void **state)
 
 #define NR_LIVE 4000
 
-static uint32_t nr_skipped;
+static uint32_t nr_skipped, nr_new_skipped;
 
 /* As malloc() does, from one of many places. */
 static void *alloc_as_the_mode_says(size_t bytes, uintptr_t pc)
@@ -259,10 +298,13 @@ static void *alloc_as_the_mode_says(size_t bytes, uintptr_t pc)
 	assert_non_null(p);
 	UNWIND_CALLER(&regs);
 	assert_int_equal(mm_lookup(p, &b), 0);
-	if (rate == SAMPLING_SKIP)
+	if (rate == SAMPLING_SKIP) {
 		nr_skipped++;
-	else
-		trace_alloc(&b, bytes, &regs, rate);
+		return p;
+	}
+	trace_alloc(&b, bytes, &regs, rate);
+	if (!b.tag || !tag_is_live(*b.tag))
+		nr_new_skipped++;
 	return p;
 }
 
@@ -290,12 +332,18 @@ static void counters_hold_through_modes(void **state)
 	(void)state;
 	bs_tracing = true;
 	for (round = 0; round < 30; round++) {
-		switch_to(modes[next(&x) % 3], round + 1);
+		uint32_t mode = modes[next(&x) % 3];
+
+		switch_to(mode, round + 1);
+		if (mode == BS_TRACE_AUTO) /* far beyond its budget */
+			sampling_end_window(100000000, 100000000, 100, 0);
 		for (i = 0; i < 4000; i++) {
 			void **p = &live[next(&x) % NR_LIVE];
 			uint64_t bytes =
 				1 + next(&x) % (next(&x) % 8 ? 300 : 9000);
 
+			if (next(&x) % 16 == 0)
+				memo_forget(); /* the next stack is new */
 			if (*p)
 				traced_free(*p);
 			*p = next(&x) % 4 ? alloc_as_the_mode_says(
@@ -308,6 +356,7 @@ static void counters_hold_through_modes(void **state)
 			mm_trim();
 	}
 	assert_true(nr_skipped > 1000);
+	assert_true(nr_new_skipped > 100);
 	for (i = 0; i < NR_LIVE; i++)
 		if (live[i])
 			traced_free(live[i]);
@@ -326,6 +375,7 @@ int main(void)
 		T(auto_samples_the_busiest_caller_first),
 		T(auto_samples_the_costliest_caller_first),
 		T(auto_goes_back_when_it_can),
+		T(auto_in_debt_samples_new_stacks),
 		T(auto_is_not_misled_by_a_few_slow_ones),
 		T(request_in_control_page_switches_the_mode),
 		T(counters_hold_through_modes),

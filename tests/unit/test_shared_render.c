@@ -814,7 +814,11 @@ static void ps_tells_the_mode_with_what_is_sampled(void **state)
 	h->trace_sampled_callers = 1;
 	assert_non_null(strstr(ps_of(m, false, &out),
 			       " auto(sampling 1 caller) player\n"));
-	h->trace_sampled_callers = 0;
+	h->trace_samples_new = 1;
+	assert_non_null(
+		strstr(ps_of(m, false, &out),
+		       " auto(sampling 1 caller and new stacks) player\n"));
+	h->trace_samples_new = h->trace_sampled_callers = 0;
 	assert_non_null(strstr(ps_of(m, false, &out), " auto  player\n"));
 	h->trace_mode = BS_TRACE_SAMPLE;
 	assert_non_null(
