@@ -333,6 +333,8 @@ struct zone {
 	uint64_t next_section;	   /* lowest that may be offline */
 	uint64_t dirty_free_pages; /* free pages that are not PG_ZERO */
 	uint64_t last_report_ns;
+	/* used pages; see zone_report_if_due() */
+	uint64_t drop_from, rearm_pages;
 	uint64_t lost_end; /* raw fork: frames below are never free again */
 	struct per_cpu_pages *pcp; /* one for each slot in use */
 	uint64_t last_drain_ns;

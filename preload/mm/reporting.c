@@ -21,6 +21,8 @@
 #define REPORT_MIN_ORDER 4
 /* Dirty free memory beyond this waits for an eighth of the decay time only. */
 #define REPORT_NOW_PAGES ((8UL << 20) >> PAGE_SHIFT)
+/* So much that comes free at once goes back at once: 12 MiB; faults for less cost more. */
+#define DROP_PAGES ((12UL << 20) >> PAGE_SHIFT)
 
 /*
  * Of a whole section's records only the head says anything; the others may be
@@ -58,18 +60,15 @@ static bool report_block(struct zone *zone, uint64_t pfn, unsigned int order)
 	return true;
 }
 
-uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
+/* Blocks of that order and more that are free for age_ns. */
+static uint64_t report_blocks(struct zone *zone, uint64_t now_ns,
+			      uint64_t age_ns, int min_order)
 {
-	int min_order = decay_ns ? REPORT_MIN_ORDER : 0;
 	uint64_t done = 0, i;
 	unsigned int t;
 	int o;
 
 	zone->last_report_ns = now_ns;
-	if (!decay_ns || now_ns - zone->last_drain_ns > DRAIN_NS) {
-		zone->last_drain_ns = now_ns;
-		pcp_drain(zone);
-	}
 	for (o = MAX_ORDER - 1; o >= min_order; o--) {
 		for (t = 0; t < MM_NR_TYPES; t++) {
 			const struct bitset *list =
@@ -86,7 +85,7 @@ uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
 				    SECT_FRESH)
 					continue;
 				if ((page->flags & PG_ZERO) ||
-				    page->freed_ns + decay_ns > now_ns)
+				    page->freed_ns + age_ns > now_ns)
 					continue;
 				if (report_block(zone, pfn, (unsigned int)o))
 					done += 1UL << o;
@@ -97,6 +96,16 @@ out:
 	if (zone->elastic)
 		zone_shrink(zone, false);
 	return done;
+}
+
+uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns)
+{
+	if (!decay_ns || now_ns - zone->last_drain_ns > DRAIN_NS) {
+		zone->last_drain_ns = now_ns;
+		pcp_drain(zone);
+	}
+	return report_blocks(zone, now_ns, decay_ns,
+			     decay_ns ? REPORT_MIN_ORDER : 0);
 }
 
 /*
@@ -130,13 +139,35 @@ void zone_shrink(struct zone *zone, bool all)
 	}
 }
 
+/*
+ * Has so much of what was used come free as never before?  A drop from what was the most
+ * ever, and on from there.  What falls from a level that is not an eighth above the last
+ * such one may be a program that takes as much again and again.
+ */
+static bool drops(struct zone *zone)
+{
+	uint64_t used = zone->stat.managed_pages - zone->stat.free_pages;
+
+	if (used > zone->drop_from && used >= zone->rearm_pages)
+		zone->drop_from = used;
+	if (zone->dirty_free_pages < DROP_PAGES ||
+	    used + DROP_PAGES > zone->drop_from)
+		return false;
+	zone->rearm_pages =
+		MAX(zone->rearm_pages, zone->drop_from + zone->drop_from / 8);
+	zone->drop_from = used;
+	return true;
+}
+
 /* A scan of the free lists pays only now and then, however much is freed. */
 void zone_report_if_due(struct zone *zone, uint64_t now_ns)
 {
 	uint64_t decay_ns = mm.config.decay_ns;
 	uint64_t since_ns = now_ns - zone->last_report_ns;
 
-	if (since_ns > decay_ns / 4)
+	if (unlikely(drops(zone)))
+		report_blocks(zone, now_ns, 0, REPORT_MIN_ORDER);
+	else if (since_ns > decay_ns / 4)
 		zone_report(zone, now_ns, decay_ns);
 	else if (zone->dirty_free_pages > REPORT_NOW_PAGES &&
 		 since_ns > decay_ns / 16)

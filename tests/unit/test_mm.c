@@ -419,6 +419,45 @@ static void section_map_takes_huge_pages_where_the_heap_is_large(void **state)
 	assert_mm_holds();
 }
 
+/* Four of eight sections, of 4 MiB, come free; all but one of the others stay. */
+static uint64_t reported_after_a_drop(void)
+{
+	struct page *p[8];
+	struct zone *zone;
+	unsigned int i;
+	uint64_t then;
+
+	for (i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
+		assert_non_null(p[i]);
+	}
+	zone = page_zone(page_to_pfn(p[0]));
+	then = zone->stat.reported_pages;
+	for (i = 0; i < 4; i++)
+		free_page_range(page_to_pfn(p[i]), SECTION_PAGES, BS_USE_LARGE,
+				false);
+	then = zone->stat.reported_pages - then;
+	for (; i < ARRAY_SIZE(p); i++)
+		free_page_range(page_to_pfn(p[i]), SECTION_PAGES, BS_USE_LARGE,
+				true);
+	assert_mm_holds();
+	return then;
+}
+
+static void drop_from_the_highest_level_goes_back_at_once(void **state)
+{
+	void *more;
+
+	(void)state;
+	start(NULL);
+	assert_int_equal(reported_after_a_drop(), 4 * SECTION_PAGES);
+	/* the same again waits: a program may do so all the time */
+	assert_int_equal(reported_after_a_drop(), 0);
+	more = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
+	assert_non_null(more);
+	assert_int_equal(reported_after_a_drop(), 4 * SECTION_PAGES);
+}
+
 static void sixteen_zones(struct mm_config *c)
 {
 	unsigned int i;
@@ -1305,6 +1344,7 @@ int main(void)
 		TEST(alloc_pages_dma_full_never_takes_normal),
 		TEST(alloc_pages_fixed_zone_full_grows_unless_told_to_fail),
 		TEST(section_map_takes_huge_pages_where_the_heap_is_large),
+		TEST(drop_from_the_highest_level_goes_back_at_once),
 		TEST(alloc_pages_each_of_sixteen_zones_serves_its_own),
 		TEST(zone_elastic_grows_and_shrinks_back),
 		TEST(mm_trim_gives_free_pages_back_and_calloc_stays_zero),
