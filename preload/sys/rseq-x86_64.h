@@ -51,7 +51,10 @@
 	[table] "r"(table), [slots] "m"(*slots), [at_state] "i"(RSEQ_STATE),   \
 		[at_limit] "i"(RSEQ_LIMIT), [at_entry] "i"(RSEQ_ENTRY)
 
-/* The newest entry of the slot's stack; NULL: none. */
+/*
+ * The newest entry of the slot's stack; NULL: none.  The one below is fetched ahead, to
+ * be written; below the last one lies no address, which does no harm.
+ */
 static inline __attribute__((always_inline)) void *
 rseq_pop(void *const *table, const uint32_t *slots)
 {
@@ -64,7 +67,9 @@ rseq_pop(void *const *table, const uint32_t *slots)
 		"testl %%eax, %%eax\n\t"
 		"jz 5f\n\t"
 		"movq %c[at_entry] - 8(%%rcx, %%rax, 8), %[p]\n\t"
+		"movq %c[at_entry] - 16(%%rcx, %%rax, 8), %%rax\n\t"
 		"addq %[pop], %%rdx\n\t"
+		"prefetchw (%%rax)\n\t"
 		"movq %%rdx, %c[at_state](%%rcx)\n"
 		"2:\n"
 		"5:"
