@@ -327,7 +327,7 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
 		      uint64_t site, struct bs_site_history *out)
 {
-	const struct bs_abi_site *rec;
+	const struct bs_site *rec;
 	uint32_t survivors, born;
 	uint8_t verdict;
 

@@ -143,9 +143,8 @@ bool bs_leak_close(struct bs_leak_site *site, struct bs_leak_entry *out)
 	return true;
 }
 
-void bs_leak_survivors(const struct bs_abi_site *record,
-		       uint64_t current_window, uint32_t *survivors,
-		       uint32_t *born)
+void bs_leak_survivors(const struct bs_site *record, uint64_t current_window,
+		       uint32_t *survivors, uint32_t *born)
 {
 	uint64_t current = record->cohort_shift < 64
 				   ? current_window >> record->cohort_shift

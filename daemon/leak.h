@@ -116,9 +116,8 @@ void bs_leak_append(struct bs_leak_site *site,
  * what was born in it says nothing yet.  Writes cohorts, not windows: one
  * cohort is 1 << record->cohort_shift windows.
  */
-void bs_leak_survivors(const struct bs_abi_site *record,
-		       uint64_t current_window, uint32_t *survivors,
-		       uint32_t *born);
+void bs_leak_survivors(const struct bs_site *record, uint64_t current_window,
+		       uint32_t *survivors, uint32_t *born);
 
 /*
  * Judges and remembers the verdict (a leak once declared is kept on a weaker

@@ -74,6 +74,8 @@ libtrace_la_SOURCES = \
 	preload/prune.h \
 	preload/segment.c \
 	preload/segment.h \
+	preload/trace/ages.c \
+	preload/trace/ages.h \
 	preload/trace/cfi.c \
 	preload/trace/cfi.h \
 	preload/trace/count.h \

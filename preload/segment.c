@@ -136,7 +136,7 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		  room->sites },
 		{ BS_SEC_THREADS, sizeof(struct bs_abi_thread),
 		  bs_options.trace_threads ? SEGMENT_NR_THREADS : 0 },
-		{ BS_SEC_SPARE2, sizeof(uint64_t), 0 },
+		{ BS_SEC_AGES, sizeof(struct bs_abi_ages), room->sites },
 		{ BS_SEC_SPARE3, sizeof(uint64_t), 0 },
 	};
 	uint64_t at = BS_ABI_PAGE_BYTES;
@@ -156,6 +156,7 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 	h->file_bytes = at;
 	h->section[BS_SEC_CONTROL].count = 1;
 	h->section[BS_SEC_VMSTAT].count = BS_NR_VMSTAT;
+	h->section[BS_SEC_AGES].count = 1; /* record 0 */
 }
 
 /* ---- who we are ------------------------------------------------------------------ */
@@ -608,6 +609,7 @@ static void set_pointers(bool published)
 	seg->nodes = section(BS_SEC_NODES);
 	seg->sites = section(BS_SEC_SITES);
 	seg->estimates = section(BS_SEC_ESTIMATES);
+	seg->ages = section(BS_SEC_AGES);
 	seg->modules = section(BS_SEC_MODULES);
 	seg->threads = section(BS_SEC_THREADS);
 	seg->nr_nodes = h->section[BS_SEC_NODES].capacity;

@@ -56,6 +56,7 @@ struct segment {
 	struct bs_abi_node *nodes;
 	struct bs_abi_site *sites;
 	struct bs_abi_estimate *estimates; /* as many as sites */
+	struct bs_abi_ages *ages;	   /* at most one for each site */
 	struct bs_abi_module *modules;
 	struct bs_abi_thread *threads; /* SEGMENT_NR_THREADS, or none */
 	uint64_t nr_nodes, nr_sites, nr_modules; /* capacities */

@@ -27,8 +27,8 @@
 #include <stdint.h>
 
 #define BS_ABI_MAGIC	   UINT64_C(0x45504f4353594442) /* "BDYSCOPE" */
-#define BS_ABI_VERSION	   3U /* layout written by this tree */
-#define BS_ABI_COMPAT	   3U /* oldest reader that understands it */
+#define BS_ABI_VERSION	   4U /* layout written by this tree */
+#define BS_ABI_COMPAT	   4U /* oldest reader that understands it */
 #define BS_ABI_PAGE_BYTES  4096U
 #define BS_ABI_NR_SECTIONS 16U
 
@@ -47,7 +47,7 @@
 #define BS_SEC_OWNERS	 11U
 #define BS_SEC_ESTIMATES 12U
 #define BS_SEC_THREADS	 13U
-#define BS_SEC_SPARE2	 14U
+#define BS_SEC_AGES	 14U
 #define BS_SEC_SPARE3	 15U
 
 /* bs_abi_header.state */
@@ -386,17 +386,20 @@ static_assert(sizeof(struct bs_abi_thread) == 64, "ABI");
  * Cohorts tell the age of what lives.  Windows of leak_window_ns are counted
  * from created_ns; window w falls into cohort w >> cohort_shift.  When w no
  * longer fits, neighbours are added in pairs and cohort_shift grows by one.
- * cohort_live[c] counts live objects born in cohort c; bit c of cohort_born
- * says that the site allocated at all in it.
+ * Bit c of cohort_born says that the site allocated at all in cohort c.
  *
- * lifetime[i] counts objects freed after 2^i to 2^(i+1) - 1 ticks; the last one
- * those that lived longer, too.  It stays at 2^32 - 1 when it gets there.  What was
- * freed within the tick it was born in is the rest of frees.
+ * Lifetimes are counted in buckets: i has the objects freed after 2^i to 2^(i+1) - 1
+ * ticks; the last one those that lived longer, too.  A count stays at 2^32 - 1 when it
+ * gets there.  What was freed within the tick it was born in is the rest of frees.
+ *
+ * Most sites need one cohort and one bucket; these are here.  What others need is in
+ * the record of ages of that number, whose seq is that of the site when both belong
+ * together.  The numbers of a cohort, or bucket, are the sum of both places.
  */
 struct bs_abi_site {
-	uint32_t lock; /* the writers'; readers ignore it */
-	uint32_t node; /* innermost frame in the depot */
-	uint32_t seq;
+	uint32_t lock;	/* the writers'; readers ignore it */
+	uint32_t node;	/* innermost frame in the depot */
+	uint32_t seq;	/* odd while cohorts move */
 	uint32_t kinds; /* BS_SITE_* */
 	uint64_t allocs;
 	uint64_t frees;
@@ -407,16 +410,27 @@ struct bs_abi_site {
 	uint64_t peak_live_bytes;
 	uint32_t cohort_shift;
 	uint32_t cohort_born;
-	uint32_t cohort_live[BS_NR_COHORTS];
-	uint32_t lifetime[BS_NR_LIFETIMES];
-	uint32_t shard_of; /* not 0: counts for that site */
-	uint32_t reserved0;
+	uint32_t cohort;	 /* the newest */
+	uint32_t cohort_live;	 /* live objects born in it */
+	uint32_t lifetime;	 /* the first bucket that was needed */
+	uint32_t lifetime_frees; /* objects freed after such a time */
+	uint32_t shard_of;	 /* not 0: counts for that site */
+	uint32_t ages;		 /* record of the ages section; 0: none */
 	uint64_t reserved[3];
 };
 static_assert(offsetof(struct bs_abi_site, allocs) == 16, "ABI");
-static_assert(offsetof(struct bs_abi_site, cohort_live) == 80, "ABI");
-static_assert(offsetof(struct bs_abi_site, lifetime) == 208, "ABI");
-static_assert(sizeof(struct bs_abi_site) == 320, "ABI");
+static_assert(offsetof(struct bs_abi_site, cohort) == 80, "ABI");
+static_assert(sizeof(struct bs_abi_site) == 128, "ABI");
+
+/* The other cohorts and lifetimes of a site.  Record 0 is empty. */
+struct bs_abi_ages {
+	uint32_t site; /* whose it is */
+	uint32_t seq;
+	uint32_t cohort_live[BS_NR_COHORTS];
+	uint32_t lifetime[BS_NR_LIFETIMES];
+	uint64_t reserved[1];
+};
+static_assert(sizeof(struct bs_abi_ages) == 224, "ABI");
 
 /*
  * What sampling adds to the site of the same number: objects that were recorded as

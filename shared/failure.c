@@ -269,7 +269,7 @@ static bool has_option(const struct bs_snapshot *s, const char *option)
  * Survivors of (nearly) all times are what a leak leaves; the verdict itself
  * needs the daemon's history.
  */
-static bool of_all_ages(const struct bs_abi_site *site)
+static bool of_all_ages(const struct bs_site *site)
 {
 	unsigned int born = 0, alive = 0;
 
@@ -289,7 +289,7 @@ static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 	size_t nr = bs_sites_top(s, sites, HOLDERS);
 
 	for (size_t i = 0; i < nr; i++) {
-		const struct bs_abi_site *site = bs_snapshot_site(s, sites[i]);
+		const struct bs_site *site = bs_snapshot_site(s, sites[i]);
 		struct bs_site_counts c = bs_site_counts(s, sites[i]);
 
 		bs_buf_printf(out, "%s", i ? "          " : "Held by:  ");

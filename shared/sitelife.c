@@ -17,7 +17,7 @@
 struct bs_lifetimes bs_site_lifetimes(const struct bs_snapshot *s,
 				      uint64_t site)
 {
-	const struct bs_abi_site *x = bs_snapshot_site(s, site);
+	const struct bs_site *x = bs_snapshot_site(s, site);
 	uint64_t sampled = bs_snapshot_estimate(s, site)->sampled_frees;
 	struct bs_lifetimes life = { 0 };
 	uint64_t rest;
@@ -44,7 +44,7 @@ bool bs_site_oldest(const struct bs_snapshot *s, uint64_t site, uint64_t now_ns,
 		    uint64_t *min_ns, uint64_t *max_ns)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
-	const struct bs_abi_site *x = bs_snapshot_site(s, site);
+	const struct bs_site *x = bs_snapshot_site(s, site);
 	uint64_t width = h->cohort_ns ? h->cohort_ns : h->leak_window_ns;
 	uint64_t begins, ends, first = h->created_ns;
 	uint32_t c = 0;

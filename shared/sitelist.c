@@ -29,7 +29,7 @@ static uint64_t sum(uint64_t a, uint64_t b)
 
 struct bs_site_counts bs_site_counts(const struct bs_snapshot *s, uint64_t site)
 {
-	const struct bs_abi_site *x = bs_snapshot_site(s, site);
+	const struct bs_site *x = bs_snapshot_site(s, site);
 	const struct bs_abi_estimate *e = bs_snapshot_estimate(s, site);
 	struct bs_site_counts c = {
 		.estimated_allocs = whole(e->allocs_256),

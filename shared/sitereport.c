@@ -227,7 +227,7 @@ static void history_json(struct bs_json *j, const struct bs_site_history *h)
 static void site_json(struct bs_json *j, const struct bs_sitereport *r,
 		      uint64_t site)
 {
-	const struct bs_abi_site *s = bs_snapshot_site(r->snapshot, site);
+	const struct bs_site *s = bs_snapshot_site(r->snapshot, site);
 	const struct bs_site_history *h = bs_site_history_of(r, site);
 	struct bs_site_counts c = bs_site_counts(r->snapshot, site);
 

@@ -16,7 +16,7 @@
 void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 		     uint64_t site, bs_site_pc_fn *fn, void *arg)
 {
-	const struct bs_abi_site *rec = bs_snapshot_site(s, site);
+	const struct bs_site *rec = bs_snapshot_site(s, site);
 	uint64_t pcs[BS_STACK_MAX];
 	size_t nr;
 

@@ -64,7 +64,7 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
 	[BS_SEC_NODES] = { "nodes", sizeof(struct bs_abi_node), 16, NO_SEQ,
 			   1 << 26 },
-	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 320, NO_SEQ,
+	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 128, NO_SEQ,
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
@@ -77,6 +77,8 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 	[BS_SEC_VMSTAT] = { "vmstat", sizeof(uint64_t), 8, NO_SEQ, 4096 },
 	[BS_SEC_ESTIMATES] = { "estimates", sizeof(struct bs_abi_estimate), 80,
 			       NO_SEQ, 1 << 22 },
+	[BS_SEC_AGES] = { "ages", sizeof(struct bs_abi_ages), 224, NO_SEQ,
+			  1 << 22 },
 	[BS_SEC_THREADS] = { "threads", sizeof(struct bs_abi_thread), 64,
 			     offsetof(struct bs_abi_thread, seq), 1 << 16 },
 };
@@ -84,22 +86,23 @@ static_assert(sizeof(struct bs_abi_zone) >= 1080, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_site) >= 320, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_site) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
 static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_ages) >= 224, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_thread) >= 64, "a record never shrinks");
 
 /*
  * Sites before nodes: a site's stack must be in the nodes that we read.  Sites
- * before estimates, of which there are as many.
+ * before estimates, of which there are as many, and before the ages they name.
  */
 static const unsigned int read_order[] = {
-	BS_SEC_ZONES,	BS_SEC_CACHES,	  BS_SEC_AREAS,	  BS_SEC_SITES,
-	BS_SEC_NODES,	BS_SEC_ESTIMATES, BS_SEC_MODULES, BS_SEC_EVENTS,
-	BS_SEC_DEVICES, BS_SEC_OWNERS,	  BS_SEC_THREADS,
+	BS_SEC_ZONES,  BS_SEC_CACHES,  BS_SEC_AREAS,	 BS_SEC_SITES,
+	BS_SEC_AGES,   BS_SEC_NODES,   BS_SEC_ESTIMATES, BS_SEC_MODULES,
+	BS_SEC_EVENTS, BS_SEC_DEVICES, BS_SEC_OWNERS,	 BS_SEC_THREADS,
 };
 
 /* nr records of section_types[].bytes each; room for cap of them. */
@@ -114,6 +117,8 @@ struct bs_snapshot {
 	unsigned int sections;
 	uint64_t vmstat[BS_NR_VMSTAT];
 	struct section_copy copy[BS_ABI_NR_SECTIONS];
+	struct bs_site *sites; /* as many as records of sites */
+	uint64_t cap_sites;
 	char *path;
 };
 
@@ -514,20 +519,22 @@ static void fix_nodes(struct section_copy *copy, uint64_t first)
 			nodes[i].parent = 0;
 }
 
+static void add64(uint64_t *to, uint64_t more)
+{
+	if (__builtin_add_overflow(*to, more, to))
+		*to = UINT64_MAX;
+}
+
+static void add32(uint32_t *to, uint32_t more)
+{
+	if (__builtin_add_overflow(*to, more, to))
+		*to = UINT32_MAX;
+}
+
 static void clamp(uint64_t *freed, uint64_t allocated)
 {
 	if (*freed > allocated)
 		*freed = allocated;
-}
-
-static void fix_sites(struct section_copy *copy)
-{
-	struct bs_abi_site *sites = copy->records;
-
-	for (uint64_t i = 0; i < copy->nr; i++) {
-		clamp(&sites[i].frees, sites[i].allocs);
-		clamp(&sites[i].bytes_freed, sites[i].bytes_allocated);
-	}
 }
 
 static void fix_estimates(struct section_copy *copy)
@@ -613,22 +620,119 @@ static void fix_owners(struct section_copy *copy)
 	copy->nr = nr;
 }
 
+/* ---- sites with their ages ------------------------------------------------ */
+
+#define AGES_TRIES 10
+
+/* Reads the record again as take_record() does for a whole chunk. */
+static int read_again(struct reader *r, const struct bs_snapshot *s,
+		      unsigned int id, uint64_t i)
+{
+	const struct bs_abi_section *sec = &s->header.section[id];
+	const struct section_type *type = &section_types[id];
+	size_t len =
+		sec->elem_bytes < type->bytes ? sec->elem_bytes : type->bytes;
+	uint64_t offset = sec->offset + i * sec->elem_bytes;
+	char a[ELEM_BYTES_MAX], b[ELEM_BYTES_MAX];
+	int ret = read_at(r, a, len, offset);
+
+	if (!ret)
+		ret = read_at(r, b, len, offset);
+	if (ret)
+		return ret;
+	return take_record(r, id, len, offset, a, b,
+			   (char *)s->copy[id].records + i * type->bytes);
+}
+
+/*
+ * The ages of site i in *ages, NULL: none.  Objects may have moved from the site to
+ * its ages between our reading of the one and of the other; then both are read again.
+ */
+static int find_ages(struct reader *r, const struct bs_snapshot *s, uint64_t i,
+		     const struct bs_abi_ages **ages)
+{
+	const struct bs_abi_site *site =
+		(const struct bs_abi_site *)s->copy[BS_SEC_SITES].records + i;
+	const struct section_copy *copy = &s->copy[BS_SEC_AGES];
+	int tries, ret;
+
+	*ages = NULL;
+	for (tries = 0; site->ages && site->ages < copy->nr; tries++) {
+		const struct bs_abi_ages *a =
+			(const struct bs_abi_ages *)copy->records + site->ages;
+
+		if (a->site != i)
+			return 0;
+		*ages = a;
+		if (a->seq == site->seq || tries == AGES_TRIES)
+			return 0;
+		ret = read_again(r, s, BS_SEC_SITES, i);
+		if (!ret && site->ages < copy->nr)
+			ret = read_again(r, s, BS_SEC_AGES, site->ages);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static void put_site(struct bs_site *out, const struct bs_abi_site *site,
+		     const struct bs_abi_ages *ages)
+{
+	*out = (struct bs_site){
+		.node = site->node,
+		.kinds = site->kinds,
+		.shard_of = site->shard_of,
+		.cohort_shift = site->cohort_shift,
+		.cohort_born = site->cohort_born,
+		.allocs = site->allocs,
+		.frees = site->frees,
+		.bytes_allocated = site->bytes_allocated,
+		.bytes_freed = site->bytes_freed,
+		.first_ns = site->first_ns,
+		.last_ns = site->last_ns,
+		.peak_live_bytes = site->peak_live_bytes,
+	};
+	clamp(&out->frees, out->allocs);
+	clamp(&out->bytes_freed, out->bytes_allocated);
+	if (ages) {
+		memcpy(out->cohort_live, ages->cohort_live,
+		       sizeof(out->cohort_live));
+		memcpy(out->lifetime, ages->lifetime, sizeof(out->lifetime));
+	}
+	if (site->cohort < BS_NR_COHORTS)
+		add32(&out->cohort_live[site->cohort], site->cohort_live);
+	if (site->lifetime < BS_NR_LIFETIMES)
+		add32(&out->lifetime[site->lifetime], site->lifetime_frees);
+}
+
+static int put_sites(struct reader *r, struct bs_snapshot *s)
+{
+	const struct section_copy *copy = &s->copy[BS_SEC_SITES];
+	const struct bs_abi_site *site = copy->records;
+	struct bs_site *sites;
+
+	if (copy->cap > s->cap_sites) {
+		sites = realloc(s->sites, copy->cap * sizeof(*sites));
+		if (!sites)
+			return fail(r, -ENOMEM, "out of memory");
+		s->sites = sites;
+		s->cap_sites = copy->cap;
+	}
+	for (uint64_t i = 0; i < copy->nr; i++) {
+		const struct bs_abi_ages *ages;
+		int ret = find_ages(r, s, i, &ages);
+
+		if (ret)
+			return ret;
+		put_site(&s->sites[i], &site[i], ages);
+	}
+	return 0;
+}
+
 /* ---- shards -------------------------------------------------------------- */
 
-static void add64(uint64_t *to, uint64_t more)
-{
-	if (__builtin_add_overflow(*to, more, to))
-		*to = UINT64_MAX;
-}
-
-static void add32(uint32_t *to, uint32_t more)
-{
-	if (__builtin_add_overflow(*to, more, to))
-		*to = UINT32_MAX;
-}
-
 /* Makes the cohorts of a site 2^n times as wide: 2^n neighbours become one. */
-static void widen_cohorts(struct bs_abi_site *s, uint32_t n)
+static void widen_cohorts(struct bs_site *s, uint32_t n)
 {
 	uint32_t live[BS_NR_COHORTS] = { 0 }, born = 0;
 
@@ -643,7 +747,7 @@ static void widen_cohorts(struct bs_abi_site *s, uint32_t n)
 	s->cohort_shift += n;
 }
 
-static void add_cohorts(struct bs_abi_site *to, struct bs_abi_site *shard)
+static void add_cohorts(struct bs_site *to, struct bs_site *shard)
 {
 	if (to->cohort_shift < shard->cohort_shift)
 		widen_cohorts(to, shard->cohort_shift - to->cohort_shift);
@@ -654,7 +758,7 @@ static void add_cohorts(struct bs_abi_site *to, struct bs_abi_site *shard)
 	to->cohort_born |= shard->cohort_born;
 }
 
-static void add_shard(struct bs_abi_site *to, struct bs_abi_site *shard)
+static void add_shard(struct bs_site *to, struct bs_site *shard)
 {
 	add64(&to->allocs, shard->allocs);
 	add64(&to->frees, shard->frees);
@@ -689,12 +793,12 @@ static void add_estimate(struct bs_abi_estimate *to,
 }
 
 /* The site that site i counts for: itself if it is no shard, or says nonsense. */
-static uint64_t shard_target(const struct section_copy *copy, uint64_t i)
+static uint64_t shard_target(const struct bs_snapshot *s, uint64_t i)
 {
-	const struct bs_abi_site *sites = copy->records;
-	uint32_t to = sites[i].shard_of;
+	uint32_t to = s->sites[i].shard_of;
 
-	return to && to < copy->nr && !sites[to].shard_of ? to : i;
+	return to && to < bs_snapshot_nr_sites(s) && !s->sites[to].shard_of ? to
+									    : i;
 }
 
 /*
@@ -705,17 +809,16 @@ static uint64_t shard_target(const struct section_copy *copy, uint64_t i)
  */
 static void merge_shards(struct bs_snapshot *s)
 {
-	struct section_copy *copy = &s->copy[BS_SEC_SITES];
-	struct bs_abi_site *sites = copy->records;
+	struct bs_site *sites = s->sites;
 	struct bs_abi_estimate *estimates = s->copy[BS_SEC_ESTIMATES].records;
 
-	for (uint64_t i = 0; i < copy->nr; i++) {
-		uint64_t to = shard_target(copy, i);
+	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++) {
+		uint64_t to = shard_target(s, i);
 
 		if (to == i)
 			continue;
 		add_shard(&sites[to], &sites[i]);
-		sites[i] = (struct bs_abi_site){ .shard_of = (uint32_t)to };
+		sites[i] = (struct bs_site){ .shard_of = (uint32_t)to };
 		if (!s->copy[BS_SEC_ESTIMATES].nr)
 			continue;
 		add_estimate(&estimates[to], &estimates[i]);
@@ -723,27 +826,25 @@ static void merge_shards(struct bs_snapshot *s)
 	}
 }
 
-static void forget_shards(struct section_copy *copy)
+static void forget_shards(struct bs_snapshot *s)
 {
-	struct bs_abi_site *sites = copy->records;
-
-	for (uint64_t i = 0; i < copy->nr; i++)
-		sites[i].shard_of = 0;
+	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
+		s->sites[i].shard_of = 0;
 }
 
 /* ---- references ------------------------------------------------------------ */
 
 /* A reference to a record that is not there becomes 0, "unknown". */
-static void fix_site_reference(const struct section_copy *sites, uint32_t *site)
+static void fix_site_reference(const struct bs_snapshot *s, uint32_t *site)
 {
-	*site = *site < sites->nr ? (uint32_t)shard_target(sites, *site) : 0;
+	*site = *site < bs_snapshot_nr_sites(s)
+			? (uint32_t)shard_target(s, *site)
+			: 0;
 }
 
 static void fix_references(struct bs_snapshot *s, unsigned int sections)
 {
-	const struct section_copy *copy = &s->copy[BS_SEC_SITES];
 	struct bs_abi_area *areas = s->copy[BS_SEC_AREAS].records;
-	struct bs_abi_site *sites = copy->records;
 	struct bs_abi_owner *owners = s->copy[BS_SEC_OWNERS].records;
 	struct bs_abi_event *events = s->copy[BS_SEC_EVENTS].records;
 	uint64_t nr_nodes = s->copy[BS_SEC_NODES].nr;
@@ -754,18 +855,18 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 	merge_shards(s);
 	if (sections & BS_SNAP_AREAS)
 		for (i = 0; i < s->copy[BS_SEC_AREAS].nr; i++)
-			fix_site_reference(copy, &areas[i].site);
+			fix_site_reference(s, &areas[i].site);
 	if (sections & BS_SNAP_OWNERS)
 		for (i = 0; i < s->copy[BS_SEC_OWNERS].nr; i++)
-			fix_site_reference(copy, &owners[i].site);
+			fix_site_reference(s, &owners[i].site);
 	if (sections & BS_SNAP_EVENTS)
 		for (i = 0; i < s->copy[BS_SEC_EVENTS].nr; i++)
-			fix_site_reference(copy, &events[i].site);
+			fix_site_reference(s, &events[i].site);
 	if (sections & BS_SNAP_NODES)
-		for (i = 0; i < copy->nr; i++)
-			if (sites[i].node >= nr_nodes)
-				sites[i].node = 0;
-	forget_shards(&s->copy[BS_SEC_SITES]);
+		for (i = 0; i < bs_snapshot_nr_sites(s); i++)
+			if (s->sites[i].node >= nr_nodes)
+				s->sites[i].node = 0;
+	forget_shards(s);
 }
 
 /*
@@ -862,9 +963,6 @@ static int read_section(struct reader *r, struct bs_snapshot *s,
 	case BS_SEC_NODES:
 		fix_nodes(copy, first);
 		break;
-	case BS_SEC_SITES:
-		fix_sites(copy);
-		break;
 	case BS_SEC_MODULES:
 		fix_modules(copy);
 		break;
@@ -907,7 +1005,7 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 
 	/* A site's numbers are in both. */
 	if (sections & BS_SNAP_SITES)
-		sections |= BS_SNAP_ESTIMATES;
+		sections |= BS_SNAP_ESTIMATES | BS_SNAP_AGES;
 	ret = check_file(r);
 	if (!ret)
 		ret = read_at(r, &header, sizeof(header), 0);
@@ -920,6 +1018,8 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 	for (size_t i = 0; i < sizeof(read_order) / sizeof(read_order[0]); i++)
 		if (!ret && (sections & (1U << read_order[i])))
 			ret = read_section(r, s, read_order[i]);
+	if (!ret && (sections & BS_SNAP_SITES))
+		ret = put_sites(r, s);
 	if (ret)
 		return ret;
 	s->sections |= sections;
@@ -986,6 +1086,7 @@ void bs_snapshot_free(struct bs_snapshot *s)
 		return;
 	for (unsigned int i = 0; i < BS_ABI_NR_SECTIONS; i++)
 		free(s->copy[i].records);
+	free(s->sites);
 	free(s->path);
 	free(s);
 }
@@ -1028,12 +1129,22 @@ SECTION_ACCESSORS(zone, zones, BS_SEC_ZONES)
 SECTION_ACCESSORS(cache, caches, BS_SEC_CACHES)
 SECTION_ACCESSORS(area, areas, BS_SEC_AREAS)
 SECTION_ACCESSORS(node, nodes, BS_SEC_NODES)
-SECTION_ACCESSORS(site, sites, BS_SEC_SITES)
 SECTION_ACCESSORS(module, modules, BS_SEC_MODULES)
 SECTION_ACCESSORS(event, events, BS_SEC_EVENTS)
 SECTION_ACCESSORS(device, devices, BS_SEC_DEVICES)
 SECTION_ACCESSORS(owner, owners, BS_SEC_OWNERS)
 SECTION_ACCESSORS(thread, threads, BS_SEC_THREADS)
+
+uint64_t bs_snapshot_nr_sites(const struct bs_snapshot *s)
+{
+	return s->copy[BS_SEC_SITES].nr;
+}
+
+const struct bs_site *bs_snapshot_site(const struct bs_snapshot *s, uint64_t i)
+{
+	assert(i < s->copy[BS_SEC_SITES].nr);
+	return &s->sites[i];
+}
 
 const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
 						   uint64_t site)
@@ -1171,7 +1282,7 @@ uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s)
 
 	if (s->header.trace_mode != BS_TRACE_OFF) {
 		for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++) {
-			const struct bs_abi_site *site = bs_snapshot_site(s, i);
+			const struct bs_site *site = bs_snapshot_site(s, i);
 			const struct bs_abi_estimate *e =
 				bs_snapshot_estimate(s, i);
 

@@ -14,6 +14,8 @@
  *    ASCII without blanks (anything else became '_'; empty became "?");
  *  - zones, caches and areas were copied under their sequence word, or are
  *    marked torn (the writer died inside, or did not come out for 250 ms);
+ *  - a site's ages are those of the same moment, or, of a site that is counted at all
+ *    the time, were read ten times; ages that say they are another's are left out;
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
  *    the site of an area, owner or event exists (else 0); frees <= allocs, bytes_freed <=
  *    bytes_allocated at every site and in every estimate;
@@ -47,8 +49,9 @@
 #define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
 #define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
 #define BS_SNAP_THREADS (1U << BS_SEC_THREADS)
-/* Comes along with sites. */
+/* These come along with sites. */
 #define BS_SNAP_ESTIMATES (1U << BS_SEC_ESTIMATES)
+#define BS_SNAP_AGES	  (1U << BS_SEC_AGES)
 /* What a backtrace needs. */
 #define BS_SNAP_STACKS                                                         \
 	(BS_SNAP_SITES | BS_SNAP_NODES | BS_SNAP_MODULES | BS_SNAP_THREADS)
@@ -58,6 +61,24 @@
 	 BS_SNAP_OWNERS | BS_SNAP_ESTIMATES | BS_SNAP_THREADS)
 
 struct bs_snapshot;
+
+/* A site with its ages, in the terms of struct bs_abi_site. */
+struct bs_site {
+	uint32_t node;
+	uint32_t kinds;
+	uint32_t shard_of; /* 0: there are no shards any more */
+	uint32_t cohort_shift;
+	uint32_t cohort_born;
+	uint64_t allocs;
+	uint64_t frees;
+	uint64_t bytes_allocated;
+	uint64_t bytes_freed;
+	uint64_t first_ns;
+	uint64_t last_ns;
+	uint64_t peak_live_bytes;
+	uint32_t cohort_live[BS_NR_COHORTS];
+	uint32_t lifetime[BS_NR_LIFETIMES];
+};
 
 /*
  * Reads a whole segment (or the sections in `sections`).  NULL on failure with
@@ -90,8 +111,7 @@ uint64_t bs_snapshot_nr_nodes(const struct bs_snapshot *s);
 const struct bs_abi_node *bs_snapshot_node(const struct bs_snapshot *s,
 					   uint64_t i);
 uint64_t bs_snapshot_nr_sites(const struct bs_snapshot *s);
-const struct bs_abi_site *bs_snapshot_site(const struct bs_snapshot *s,
-					   uint64_t i);
+const struct bs_site *bs_snapshot_site(const struct bs_snapshot *s, uint64_t i);
 /* What sampling adds to a site; zeros where it adds nothing. */
 const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
 						   uint64_t site);

@@ -752,7 +752,7 @@ bool bs_symbolizer_caller(void *arg, const struct bs_snapshot *s, uint32_t site,
 			  char *text, size_t len)
 {
 	struct bs_symbolizer *sym = arg;
-	const struct bs_abi_site *rec;
+	const struct bs_site *rec;
 	const struct bs_frame *frames;
 	uint64_t pcs[BS_FRAMES_PER_PC_MAX];
 	size_t nr, i;

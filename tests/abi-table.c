@@ -112,7 +112,8 @@ static const struct section sections[] = {
 	  sizeof(struct bs_abi_estimate) },
 	{ "BS_SEC_THREADS", BS_SEC_THREADS, "bs_abi_thread",
 	  sizeof(struct bs_abi_thread) },
-	{ "BS_SEC_SPARE2", BS_SEC_SPARE2, "not used yet", 0 },
+	{ "BS_SEC_AGES", BS_SEC_AGES, "bs_abi_ages",
+	  sizeof(struct bs_abi_ages) },
 	{ "BS_SEC_SPARE3", BS_SEC_SPARE3, "not used yet", 0 },
 };
 _Static_assert(sizeof(sections) / sizeof(sections[0]) == BS_ABI_NR_SECTIONS,

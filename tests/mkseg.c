@@ -41,6 +41,7 @@ static const struct layout layouts[] = {
 	{ BS_SEC_VMSTAT, sizeof(uint64_t), BS_NR_VMSTAT },
 	{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate), 128 },
 	{ BS_SEC_THREADS, sizeof(struct bs_abi_thread), MKSEG_NR_THREADS },
+	{ BS_SEC_AGES, sizeof(struct bs_abi_ages), 128 },
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -261,12 +262,30 @@ static uint32_t add_node(struct mkseg *m, uint32_t parent, const void *code)
 	return nr;
 }
 
+struct bs_abi_ages *mkseg_ages(struct mkseg *m, uint32_t i)
+{
+	struct bs_abi_site *site = mkseg_record(m, BS_SEC_SITES, i);
+	uint64_t *count = &mkseg_header(m)->section[BS_SEC_AGES].count;
+	struct bs_abi_ages *ages;
+
+	if (!*count)
+		*count = 1;
+	if (!site->ages)
+		site->ages = (uint32_t)(*count)++;
+	ages = mkseg_record(m, BS_SEC_AGES, site->ages);
+	ages->site = i;
+	ages->seq = site->seq;
+	return ages;
+}
+
 static void add_site(struct mkseg *m, uint32_t node, uint32_t kinds,
 		     uint64_t allocs, uint64_t frees, uint64_t object_bytes)
 {
+	uint32_t i = (uint32_t)mkseg_header(m)->section[BS_SEC_SITES].count;
 	struct bs_abi_site *site = add_record(m, BS_SEC_SITES);
 	const struct bs_abi_header *h = mkseg_header(m);
 	uint64_t live = allocs - frees;
+	struct bs_abi_ages *ages;
 
 	site->node = node;
 	site->kinds = kinds;
@@ -278,10 +297,13 @@ static void add_site(struct mkseg *m, uint32_t node, uint32_t kinds,
 	site->last_ns = h->created_ns + 50000000;
 	site->peak_live_bytes = live * object_bytes;
 	if (live) {
+		ages = mkseg_ages(m, i);
 		site->cohort_born = 0x1f;
-		for (unsigned int c = 0; c < 5; c++)
-			site->cohort_live[c] = (uint32_t)(live / 5);
-		site->cohort_live[0] += (uint32_t)(live % 5);
+		for (unsigned int c = 0; c < 4; c++)
+			ages->cohort_live[c] = (uint32_t)(live / 5);
+		ages->cohort_live[0] += (uint32_t)(live % 5);
+		site->cohort = 4;
+		site->cohort_live = (uint32_t)(live / 5);
 	}
 }
 
@@ -330,8 +352,9 @@ void mkseg_add_sampling(struct mkseg *m)
 	e->var_objects_freed = 10 * 9900;
 	e->var_bytes_allocated = 1160;
 	e->var_bytes_freed = 387;
-	site->lifetime[3] = 3000;
-	site->lifetime[10] = 500;
+	site->lifetime = 3;
+	site->lifetime_frees = 3000;
+	mkseg_ages(m, 2)->lifetime[10] = 500;
 	shard = mkseg_record(m, BS_SEC_SITES, h->section[BS_SEC_SITES].count);
 	add_site(m, 0, BS_SITE_OBJECT, 50, 20, 1024);
 	shard->shard_of = 3;

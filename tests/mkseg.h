@@ -57,6 +57,8 @@ void mkseg_add_threads(struct mkseg *m);
 struct bs_abi_header *mkseg_header(struct mkseg *m);
 /* Record i of a section; by capacity, not by count. */
 void *mkseg_record(struct mkseg *m, unsigned int section, uint64_t i);
+/* The ages of site i, made if it has none. */
+struct bs_abi_ages *mkseg_ages(struct mkseg *m, uint32_t i);
 
 /* The process that the segment is of; by default the caller. */
 void mkseg_set_process(struct mkseg *m, int pid, uint64_t start_ticks,

@@ -14,6 +14,7 @@
 #define BS_TRACE_COUNT_H
 
 #include "preload/segment.h"
+#include "preload/trace/ages.h"
 #include "preload/trace/site.h"
 
 #define COUNT_STORE(field, value)                                              \
@@ -55,11 +56,14 @@ static inline void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 	uint32_t c;
 
 	while (unlikely(window >> s->cohort_shift >= BS_NR_COHORTS))
-		site_merge_cohorts(s);
+		ages_merge_cohorts(s);
 	c = window >> s->cohort_shift;
-	COUNT_STORE(s->cohort_live[c], s->cohort_live[c] + (uint32_t)nr);
 	if (unlikely(nr > 0 && !(s->cohort_born >> c & 1)))
-		COUNT_STORE(s->cohort_born, s->cohort_born | 1U << c);
+		ages_begin_cohort(s, c);
+	if (likely(c == s->cohort))
+		COUNT_STORE(s->cohort_live, s->cohort_live + (uint32_t)nr);
+	else
+		ages_count_cohort(s, c, nr);
 }
 
 /* One object of that many bytes began.  kind: BS_SITE_*. */
@@ -117,7 +121,7 @@ static inline void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
 		COUNT_STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
 		count_cohort(s, site_window(born), -1);
 		if (now != born)
-			site_count_lifetime(s, now - born, 1);
+			ages_count_lifetime(s, now - born, 1);
 	}
 	count_unlock(s);
 }

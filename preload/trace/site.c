@@ -18,6 +18,7 @@
 
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
+#include "preload/trace/ages.h"
 #include "preload/trace/count.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/memo.h"
@@ -187,12 +188,13 @@ static void count_dropped(void)
 static void publish_bytes(void)
 {
 	struct bs_abi_header *h = segment_self()->header;
-	uint64_t bytes = SITE_BYTES - sizeof(struct bs_abi_estimate);
+	uint64_t bytes = SITE_BYTES - sizeof(struct bs_abi_estimate) -
+			 sizeof(struct bs_abi_ages);
 
 	if (h)
-		STORE(h->trace_table_bytes, nr_sites * bytes + depot_bytes() +
-						    memo_bytes() +
-						    unwind_bytes());
+		STORE(h->trace_table_bytes,
+		      nr_sites * bytes + ages_bytes() + depot_bytes() +
+			      memo_bytes() + unwind_bytes());
 }
 
 /* nr new ones in a row; 0: no room.  site_lock held. */
@@ -296,29 +298,6 @@ void site_fork_child(void)
 	site_table.published = NULL;
 }
 
-/* ---- cohorts -------------------------------------------------------------------- */
-
-/* Neighbours are added in pairs.  seq is odd meanwhile. */
-void site_merge_cohorts(struct bs_abi_site *s)
-{
-	uint32_t born = 0;
-	unsigned int c;
-
-	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	for (c = 0; c < BS_NR_COHORTS / 2; c++) {
-		STORE(s->cohort_live[c],
-		      s->cohort_live[2 * c] + s->cohort_live[2 * c + 1]);
-		if (s->cohort_born >> (2 * c) & 3)
-			born |= 1U << c;
-	}
-	for (; c < BS_NR_COHORTS; c++)
-		STORE(s->cohort_live[c], 0);
-	STORE(s->cohort_born, born);
-	STORE(s->cohort_shift, s->cohort_shift + 1);
-	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
-}
-
 /* ---- counting --------------------------------------------------------------------- */
 
 void site_mark(uint32_t site, uint32_t kind)
@@ -367,19 +346,6 @@ void site_recount(uint32_t site, uint32_t birth, uint64_t bytes)
 			     1);
 }
 
-void site_count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr)
-{
-	uint32_t i, count;
-
-	if (!ticks)
-		return;
-	i = 63 - (uint32_t)__builtin_clzll(ticks);
-	i = MIN(i, BS_NR_LIFETIMES - 1);
-	count = s->lifetime[i];
-	STORE(s->lifetime[i],
-	      count < UINT32_MAX - nr ? count + nr : UINT32_MAX);
-}
-
 /*
  * A split makes one object more out of nothing: both sides of the books move
  * forward, because readers rely on counters that never fall.
@@ -389,7 +355,7 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 {
 	if (nr > 0) {
 		STORE(s->frees, s->frees + (uint64_t)nr);
-		site_count_lifetime(s, now - born, (uint32_t)nr);
+		ages_count_lifetime(s, now - born, (uint32_t)nr);
 	} else if (nr < 0) {
 		STORE(s->allocs, s->allocs + (uint64_t)-nr);
 	}
@@ -469,7 +435,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 		STORE(s->last_ns,
 		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
 	else if (site)
-		site_count_lifetime(s, now - born, 1);
+		ages_count_lifetime(s, now - born, 1);
 	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 }
 

@@ -31,10 +31,10 @@ struct site {
 	uint32_t contended; /* times that the lock was taken */
 	uint32_t shard_of;  /* 0: a site of its own */
 };
-/* What a site takes, in private memory and in the segment: at most, for estimates. */
+/* What a site takes at most, in private memory and in the segment. */
 #define SITE_BYTES                                                             \
 	(sizeof(struct site) + 1 + sizeof(struct bs_abi_site) +                \
-	 sizeof(struct bs_abi_estimate))
+	 sizeof(struct bs_abi_ages) + sizeof(struct bs_abi_estimate))
 extern __attribute__((visibility("hidden"))) struct site_table {
 	struct site *sites;
 	uint8_t *published;
@@ -87,11 +87,9 @@ void site_mark(uint32_t site, uint32_t kind);
 /* What count.h leaves to site.c. */
 struct bs_abi_site *site_record_slow(uint32_t *site);
 struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s);
-void site_merge_cohorts(struct bs_abi_site *s);
 void site_count_unknown(struct bs_abi_site *s, int64_t bytes, int nr);
 void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 		      int64_t bytes, int nr);
-void site_count_lifetime(struct bs_abi_site *s, uint64_t ticks, uint32_t nr);
 
 /*
  * One object of so many bytes, recorded as a sample of a rate (sampling.h), began or,

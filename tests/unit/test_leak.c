@@ -27,7 +27,7 @@
 /* ---- the model --------------------------------------------------------------- */
 
 struct model {
-	struct bs_abi_site rec;
+	struct bs_site rec;
 	struct bs_leak_site site;
 	struct bs_site_history numbers;
 	uint32_t live_of_window[WINDOWS_MAX]; /* objects by birth window */
@@ -630,7 +630,7 @@ static void append_many_keeps_sums_and_lowest_floor(void **state)
 
 static void survivors_current_cohort_does_not_count(void **state)
 {
-	struct bs_abi_site rec = { .cohort_born = 0x0f };
+	struct bs_site rec = { .cohort_born = 0x0f };
 	uint32_t survivors, born;
 
 	(void)state;

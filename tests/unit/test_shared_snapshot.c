@@ -25,7 +25,7 @@
 static const unsigned int record_sections[] = {
 	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,	  BS_SEC_NODES,
 	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS,	  BS_SEC_VMSTAT,
-	BS_SEC_DEVICES, BS_SEC_OWNERS,	BS_SEC_ESTIMATES,
+	BS_SEC_DEVICES, BS_SEC_OWNERS,	BS_SEC_ESTIMATES, BS_SEC_AGES,
 };
 #define NR_RECORD_SECTIONS                                                     \
 	(sizeof(record_sections) / sizeof(record_sections[0]))
@@ -510,6 +510,42 @@ static void read_event_of_another_lap_is_left_out(void **state)
 	mkseg_free(m);
 }
 
+/* ---- ages ------------------------------------------------------------------ */
+
+static void read_ages_of_another_are_left_out(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_site *site = mkseg_record(m, BS_SEC_SITES, 2);
+	struct bs_abi_ages *ages = mkseg_ages(m, 2);
+	struct bs_snapshot *s;
+
+	(void)state;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[0], 200);
+	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[4], 200);
+	bs_snapshot_free(s);
+	/* of another time: read again for a while, then taken as it is */
+	ages->seq = 2;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[0], 200);
+	bs_snapshot_free(s);
+	ages->site = 1;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[0], 0);
+	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[4], 200);
+	bs_snapshot_free(s);
+	site->ages = UINT32_MAX;
+	site->cohort = UINT32_MAX;
+	site->lifetime = BS_NR_LIFETIMES;
+	site->lifetime_frees = 1;
+	s = expect_read(m);
+	for (uint32_t c = 0; c < BS_NR_COHORTS; c++)
+		assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[c], 0);
+	test_render_all(s);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
 /* ---- estimates and shards ------------------------------------------------- */
 
 static void read_estimate_counts_into_live_bytes(void **state)
@@ -588,8 +624,9 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	struct bs_abi_owner *owner = mkseg_record(m, BS_SEC_OWNERS, 0);
 	struct bs_abi_event *event = mkseg_record(
 		m, BS_SEC_EVENTS, MKSEG_EVENTS % MKSEG_EVENT_SLOTS);
-	static const struct bs_abi_site none;
-	const struct bs_abi_site *r;
+	static const struct bs_site none;
+	struct bs_abi_ages *ages;
+	const struct bs_site *r;
 	struct bs_snapshot *s;
 
 	(void)state;
@@ -598,17 +635,23 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	*e = (struct bs_abi_estimate){ 2, 1, 512, 256, 80, 40, 6, 3, 8, 4 };
 	to->cohort_shift = 0;
 	to->cohort_born = 0x17; /* 0, 1, 2, 4 */
-	for (uint32_t c = 0; c < 5; c++)
-		to->cohort_live[c] = c + 1;
+	ages = mkseg_ages(m, 3);
+	for (uint32_t c = 0; c < 4; c++)
+		ages->cohort_live[c] = c + 1;
+	to->cohort = 4;
+	to->cohort_live = 5;
+	to->lifetime_frees = 5;
+	ages->lifetime[19] = UINT32_MAX - 1;
 	shard->cohort_shift = 1;
 	shard->cohort_born = 0x9; /* 0, 3 */
-	memset(shard->cohort_live, 0, sizeof(shard->cohort_live));
-	shard->cohort_live[0] = 100;
-	shard->cohort_live[3] = 200;
-	to->lifetime[0] = 5;
-	shard->lifetime[0] = 6;
-	to->lifetime[19] = UINT32_MAX - 1;
-	shard->lifetime[19] = 2;
+	ages = mkseg_ages(m, MKSEG_NR_SITES);
+	memset(ages->cohort_live, 0, sizeof(ages->cohort_live));
+	ages->cohort_live[0] = 100;
+	shard->cohort = 3;
+	shard->cohort_live = 200;
+	ages->lifetime[0] = 6;
+	shard->lifetime = 19;
+	shard->lifetime_frees = 2;
 	to->last_ns = 7;
 	shard->last_ns = 9;
 	to->first_ns = 5;
@@ -1023,6 +1066,7 @@ int main(void)
 		cmocka_unit_test(
 			read_site_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_event_of_another_lap_is_left_out),
+		cmocka_unit_test(read_ages_of_another_are_left_out),
 		cmocka_unit_test(read_estimate_counts_into_live_bytes),
 		cmocka_unit_test(
 			read_estimates_fewer_than_sites_are_zeros_behind),

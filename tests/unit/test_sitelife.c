@@ -25,6 +25,14 @@ static struct bs_abi_site *begin(void)
 	return mkseg_record(m, BS_SEC_SITES, SITE);
 }
 
+static void forget_cohorts(struct bs_abi_site *site)
+{
+	struct bs_abi_ages *ages = mkseg_ages(m, SITE);
+
+	memset(ages->cohort_live, 0, sizeof(ages->cohort_live));
+	site->cohort_live = 0;
+}
+
 static void look(void)
 {
 	char err[512];
@@ -46,8 +54,9 @@ static void lifetimes_first_bucket_is_what_the_others_leave(void **state)
 	struct bs_lifetimes life;
 
 	(void)state;
-	site->lifetime[0] = 7;
-	site->lifetime[19] = 3;
+	site->lifetime_frees = 5;
+	mkseg_ages(m, SITE)->lifetime[0] = 2;
+	mkseg_ages(m, SITE)->lifetime[19] = 3;
 	look();
 	life = bs_site_lifetimes(s, SITE);
 	assert_int_equal(life.frees, 4000);
@@ -59,11 +68,13 @@ static void lifetimes_first_bucket_is_what_the_others_leave(void **state)
 
 static void lifetimes_more_than_frees_leave_nothing_for_the_first(void **state)
 {
-	struct bs_abi_site *site = begin();
+	struct bs_abi_ages *ages;
 	struct bs_lifetimes life;
 
 	(void)state;
-	memset(site->lifetime, 0xff, sizeof(site->lifetime));
+	begin();
+	ages = mkseg_ages(m, SITE);
+	memset(ages->lifetime, 0xff, sizeof(ages->lifetime));
 	look();
 	life = bs_site_lifetimes(s, SITE);
 	assert_int_equal(life.count[0], 0);
@@ -96,9 +107,9 @@ static void oldest_is_the_age_of_the_first_cohort_that_lives(void **state)
 	uint64_t created = mkseg_header(m)->created_ns, min, max;
 
 	(void)state;
-	memset(site->cohort_live, 0, sizeof(site->cohort_live));
-	site->cohort_live[3] = 1;
-	site->cohort_live[4] = 9;
+	forget_cohorts(site);
+	mkseg_ages(m, SITE)->cohort_live[3] = 1;
+	site->cohort_live = 9; /* of the fifth */
 	look();
 	/* Born from 30 to 40 s. */
 	assert_true(bs_site_oldest(s, SITE, created + 60 * SECOND, &min, &max));
@@ -138,7 +149,7 @@ static void oldest_of_nothing_is_unknown(void **state)
 	uint64_t min, max;
 
 	(void)state;
-	memset(site->cohort_live, 0, sizeof(site->cohort_live));
+	forget_cohorts(site);
 	look();
 	assert_false(bs_site_oldest(s, SITE, UINT64_MAX, &min, &max));
 	end();

@@ -22,6 +22,19 @@ static struct bs_abi_site *record(uint32_t site)
 	return &segment_self()->sites[site];
 }
 
+/* Both places of a cohort, and of a bucket. */
+static uint32_t live_in(const struct bs_abi_site *s, uint32_t c)
+{
+	return (s->cohort == c ? s->cohort_live : 0) +
+	       segment_self()->ages[s->ages].cohort_live[c];
+}
+
+static uint32_t lifetime_of(const struct bs_abi_site *s, uint32_t i)
+{
+	return (s->lifetime == i ? s->lifetime_frees : 0) +
+	       segment_self()->ages[s->ages].lifetime[i];
+}
+
 static uint64_t live_objects(uint32_t site)
 {
 	return record(site)->allocs - record(site)->frees;
@@ -237,7 +250,7 @@ static void site_counts_objects_and_bytes(void **state)
 	assert_int_equal(record(site)->last_ns,
 			 segment_self()->created_ns + (7 << BS_TICK_SHIFT));
 	assert_int_equal(record(site)->kinds, BS_SITE_OBJECT | BS_SITE_MMAP);
-	assert_int_equal(record(site)->cohort_live[0], 2);
+	assert_int_equal(live_in(record(site), 0), 2);
 }
 
 /* A split area: one object more, no byte more; then both go. */
@@ -250,14 +263,14 @@ static void site_split_never_lowers_a_counter(void **state)
 	site_count_free(site, 0, 0, 0, -1);
 	assert_int_equal(record(site)->allocs, 2);
 	assert_int_equal(record(site)->frees, 0);
-	assert_int_equal(record(site)->cohort_live[0], 2);
+	assert_int_equal(live_in(record(site), 0), 2);
 	site_count_free(site, 0, 0, 4096, 1);
 	site_count_free(site, 0, 0, -512, 0);
 	site_count_free(site, 0, 0, 4096 + 512, 1);
 	assert_int_equal(live_objects(site), 0);
 	assert_int_equal(live_bytes(site), 0);
 	assert_int_equal(record(site)->bytes_allocated, 8192 + 512);
-	assert_int_equal(record(site)->cohort_live[0], 0);
+	assert_int_equal(live_in(record(site), 0), 0);
 }
 
 static void site_unknown_counts_without_lock(void **state)
@@ -285,7 +298,7 @@ static void cohorts_first_32_windows_have_one_each(void **state)
 	assert_int_equal(s.cohort_shift, 0);
 	assert_int_equal(s.cohort_born, 0x55555555);
 	for (w = 0; w < BS_NR_COHORTS; w++)
-		assert_int_equal(s.cohort_live[w], w % 2 ? 0 : 1);
+		assert_int_equal(live_in(&s, w), w % 2 ? 0 : 1);
 }
 
 static void cohorts_merge_in_pairs_when_full(void **state)
@@ -301,11 +314,11 @@ static void cohorts_merge_in_pairs_when_full(void **state)
 	assert_int_equal(s.cohort_shift, 1);
 	assert_int_equal(s.seq % 2, 0);
 	for (c = 0; c < BS_NR_COHORTS / 2; c++)
-		assert_int_equal(s.cohort_live[c], 4 * c + 3);
-	assert_int_equal(s.cohort_live[c], 1);
+		assert_int_equal(live_in(&s, c), 4 * c + 3);
+	assert_int_equal(live_in(&s, c), 1);
 	assert_int_equal(s.cohort_born, 0x1ffff);
 	for (c++; c < BS_NR_COHORTS; c++)
-		assert_int_equal(s.cohort_live[c], 0);
+		assert_int_equal(live_in(&s, c), 0);
 }
 
 static void cohorts_far_window_merges_as_often_as_needed(void **state)
@@ -317,13 +330,13 @@ static void cohorts_far_window_merges_as_often_as_needed(void **state)
 	count_cohort(&s, 31, 1);
 	count_cohort(&s, 1000, 1);
 	assert_int_equal(s.cohort_shift, 5);
-	assert_int_equal(s.cohort_live[0], 2);
-	assert_int_equal(s.cohort_live[31], 1);
+	assert_int_equal(live_in(&s, 0), 2);
+	assert_int_equal(live_in(&s, 31), 1);
 	assert_int_equal(s.cohort_born, 1U << 31 | 1);
 	count_cohort(&s, 31, -1);
 	count_cohort(&s, 0, -1);
 	count_cohort(&s, 1000, -1);
-	assert_int_equal(s.cohort_live[0] + s.cohort_live[31], 0);
+	assert_int_equal(live_in(&s, 0) + live_in(&s, 31), 0);
 	assert_int_equal(s.cohort_born, 1U << 31 | 1);
 }
 
@@ -338,8 +351,94 @@ static void cohorts_free_of_old_object_after_merge_finds_it(void **state)
 	for (w = 0; w < 5000; w += 2)
 		count_cohort(&s, w, -1);
 	for (w = 0; w < BS_NR_COHORTS; w++)
-		sum += s.cohort_live[w];
+		sum += live_in(&s, w);
 	assert_int_equal(sum, 2500);
+}
+
+/* Whatever happens, what lives is counted, in the cohort that it was born in. */
+static void cohorts_and_model_agree(void **state)
+{
+	static uint32_t born[200]; /* objects of each window that live */
+	struct bs_abi_site s = { 0 };
+	const struct bs_abi_ages *a;
+	uint64_t x = 1;
+	uint32_t now = 0, i, w, c;
+
+	(void)state;
+	memset(born, 0, sizeof(born));
+	for (i = 0; i < 20000; i++) {
+		x = x * 6364136223846793005ULL + 1442695040888963407ULL;
+		w = (uint32_t)(x >> 33) % (now + 1);
+		if ((x >> 60) % 2) {
+			count_cohort(&s, now, 1);
+			born[now]++;
+		} else if (born[w]) {
+			count_cohort(&s, w, -1);
+			born[w]--;
+		}
+		if ((x >> 40) % 128 == 0 && now < ARRAY_SIZE(born) - 1)
+			now++;
+		if (i % 500)
+			continue;
+		for (c = 0, w = 0; c < BS_NR_COHORTS; c++) {
+			uint32_t live = 0;
+
+			for (; w <= now && w >> s.cohort_shift == c; w++)
+				live += born[w];
+			assert_int_equal(live_in(&s, c), live);
+		}
+		a = &segment_self()->ages[s.ages];
+		assert_true(!s.ages || a->seq == s.seq);
+	}
+	assert_true(now > 100 && s.ages);
+}
+
+/* What comes and goes leaves nothing behind, so the site needs no record of ages. */
+static void cohorts_of_what_is_freed_need_no_ages(void **state)
+{
+	struct bs_abi_site s = { 0 };
+	uint32_t w;
+
+	(void)state;
+	for (w = 0; w < 100; w++) {
+		count_cohort(&s, w, 1);
+		count_cohort(&s, w, -1);
+	}
+	assert_int_equal(s.ages, 0);
+	ages_count_lifetime(&s, 5, 2);
+	ages_count_lifetime(&s, 7, 1);
+	assert_int_equal(s.ages, 0);
+	assert_int_equal(lifetime_of(&s, 2), 3);
+	ages_count_lifetime(&s, 8, 1);
+	assert_int_not_equal(s.ages, 0);
+	assert_int_equal(lifetime_of(&s, 3), 1);
+}
+
+static void cohorts_without_room_for_ages_stay_together(void **state)
+{
+	struct bs_abi_section *section =
+		&segment_self()->header->section[BS_SEC_AGES];
+	uint64_t capacity = section->capacity, dropped = section->dropped;
+	struct bs_abi_site s = { 0 };
+	uint32_t w;
+
+	(void)state;
+	section->capacity = section->count;
+	for (w = 0; w < 20; w++)
+		count_cohort(&s, w, 2);
+	assert_int_equal(s.ages, 0);
+	assert_true(section->dropped > dropped);
+	assert_int_equal(live_in(&s, 0), 40);
+	count_cohort(&s, 7, -1);
+	section->capacity = capacity;
+	count_cohort(&s, 20, 1); /* now there is room */
+	assert_int_not_equal(s.ages, 0);
+	assert_int_equal(live_in(&s, 0), 39);
+	assert_int_equal(live_in(&s, 20), 1);
+	for (w = 0; w < 20; w++)
+		count_cohort(&s, w, w == 7 ? -1 : -2);
+	assert_int_equal(live_in(&s, 0), 0);
+	assert_int_equal(live_in(&s, 20), 1);
 }
 
 /* Ticks in which the window of that number begins, rounded up. */
@@ -368,10 +467,10 @@ static unsigned int only_lifetime(uint32_t site)
 	unsigned int i, found = 0;
 
 	for (i = 0; i < BS_NR_LIFETIMES; i++) {
-		if (!record(site)->lifetime[i])
+		if (!lifetime_of(record(site), i))
 			continue;
 		assert_int_equal(found, 0);
-		assert_int_equal(record(site)->lifetime[i], 1);
+		assert_int_equal(lifetime_of(record(site), i), 1);
 		found = i + 1;
 	}
 	return found;
@@ -413,10 +512,16 @@ static void lifetime_count_stays_at_its_maximum(void **state)
 	uint32_t site = some_site(0x3000);
 
 	(void)state;
-	record(site)->lifetime[2] = UINT32_MAX - 1;
+	live_and_die(site, 0, 6);
+	record(site)->lifetime_frees = UINT32_MAX - 1;
 	live_and_die(site, 0, 6);
 	live_and_die(site, 0, 6);
-	assert_int_equal(record(site)->lifetime[2], UINT32_MAX);
+	assert_int_equal(lifetime_of(record(site), 2), UINT32_MAX);
+	live_and_die(site, 0, 1);
+	segment_self()->ages[record(site)->ages].lifetime[0] = UINT32_MAX - 1;
+	live_and_die(site, 0, 1);
+	live_and_die(site, 0, 1);
+	assert_int_equal(lifetime_of(record(site), 0), UINT32_MAX);
 }
 
 /* ---- tags and sites of real blocks -------------------------------------------------------- */
@@ -853,6 +958,9 @@ int main(void)
 		T(cohorts_merge_in_pairs_when_full),
 		T(cohorts_far_window_merges_as_often_as_needed),
 		T(cohorts_free_of_old_object_after_merge_finds_it),
+		T(cohorts_and_model_agree),
+		T(cohorts_of_what_is_freed_need_no_ages),
+		T(cohorts_without_room_for_ages_stay_together),
 		T(window_counts_from_creation),
 		T(free_counts_the_lifetime_in_powers_of_two),
 		T(lifetime_count_stays_at_its_maximum),
