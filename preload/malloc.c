@@ -72,13 +72,14 @@ static inline void attribute(void *p, size_t size,
 {
 	uint32_t rate = sampling_choose(regs->pc, size);
 	uint64_t begin = sampling_cost_begin();
+	bool recorded = false;
 	struct mm_block b;
 
 	if (likely(rate != SAMPLING_SKIP) && likely(!mm_lookup(p, &b))) {
-		trace_alloc(&b, size, regs, rate);
+		recorded = trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
 	}
-	sampling_cost_end(begin, regs->pc, rate != SAMPLING_SKIP);
+	sampling_cost_end(begin, regs->pc, recorded);
 }
 
 __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)

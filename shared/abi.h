@@ -394,7 +394,8 @@ static_assert(sizeof(struct bs_abi_thread) == 64, "ABI");
  *
  * Most sites need one cohort and one bucket; these are here.  What others need is in
  * the record of ages of that number, whose seq is that of the site when both belong
- * together.  The numbers of a cohort, or bucket, are the sum of both places.
+ * together.  The numbers of a cohort, or bucket, are the sum of both places; those of
+ * cohorts are modulo 2^32, and may be negative at a site that has shards or is one.
  */
 struct bs_abi_site {
 	uint32_t lock;	/* the writers'; readers ignore it */

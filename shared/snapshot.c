@@ -117,8 +117,8 @@ struct bs_snapshot {
 	unsigned int sections;
 	uint64_t vmstat[BS_NR_VMSTAT];
 	struct section_copy copy[BS_ABI_NR_SECTIONS];
-	struct bs_site *sites; /* as many as records of sites */
-	uint64_t cap_sites;
+	struct bs_site *sites; /* made of records of sites and of ages */
+	uint64_t nr_sites, cap_sites;
 	char *path;
 };
 
@@ -133,6 +133,7 @@ struct reader {
 	const char *path;
 	uint64_t file_bytes; /* real size */
 	unsigned int patience;
+	unsigned int ages_tries; /* so far */
 	char *err;
 	size_t errlen;
 };
@@ -297,11 +298,10 @@ static bool at_rest(unsigned int id, const void *record)
 	uint32_t word;
 
 	if (id == BS_SEC_SITES) {
-		memcpy(&word,
-		       (const char *)record +
-			       offsetof(struct bs_abi_site, lock),
-		       sizeof(word));
-		return word == 0;
+		struct bs_abi_site site;
+
+		memcpy(&site, record, offsetof(struct bs_abi_site, kinds));
+		return site.lock == 0 && !(site.seq & 1);
 	}
 	if (type->seq_offset == NO_SEQ)
 		return true;
@@ -622,7 +622,8 @@ static void fix_owners(struct section_copy *copy)
 
 /* ---- sites with their ages ------------------------------------------------ */
 
-#define AGES_TRIES 10
+#define AGES_TRIES     10
+#define AGES_TRIES_ALL 1000 /* in one read */
 
 /* Reads the record again as take_record() does for a whole chunk. */
 static int read_again(struct reader *r, const struct bs_snapshot *s,
@@ -664,8 +665,11 @@ static int find_ages(struct reader *r, const struct bs_snapshot *s, uint64_t i,
 		if (a->site != i)
 			return 0;
 		*ages = a;
-		if (a->seq == site->seq || tries == AGES_TRIES)
+		if ((a->seq == site->seq && !(a->seq & 1)) ||
+		    tries == AGES_TRIES || r->ages_tries >= AGES_TRIES_ALL)
 			return 0;
+		r->ages_tries++;
+		*ages = NULL;
 		ret = read_again(r, s, BS_SEC_SITES, i);
 		if (!ret && site->ages < copy->nr)
 			ret = read_again(r, s, BS_SEC_AGES, site->ages);
@@ -692,15 +696,13 @@ static void put_site(struct bs_site *out, const struct bs_abi_site *site,
 		.last_ns = site->last_ns,
 		.peak_live_bytes = site->peak_live_bytes,
 	};
-	clamp(&out->frees, out->allocs);
-	clamp(&out->bytes_freed, out->bytes_allocated);
 	if (ages) {
 		memcpy(out->cohort_live, ages->cohort_live,
 		       sizeof(out->cohort_live));
 		memcpy(out->lifetime, ages->lifetime, sizeof(out->lifetime));
 	}
 	if (site->cohort < BS_NR_COHORTS)
-		add32(&out->cohort_live[site->cohort], site->cohort_live);
+		out->cohort_live[site->cohort] += site->cohort_live;
 	if (site->lifetime < BS_NR_LIFETIMES)
 		add32(&out->lifetime[site->lifetime], site->lifetime_frees);
 }
@@ -726,6 +728,7 @@ static int put_sites(struct reader *r, struct bs_snapshot *s)
 			return ret;
 		put_site(&s->sites[i], &site[i], ages);
 	}
+	s->nr_sites = copy->nr;
 	return 0;
 }
 
@@ -739,7 +742,7 @@ static void widen_cohorts(struct bs_site *s, uint32_t n)
 	for (uint32_t c = 0; c < BS_NR_COHORTS; c++) {
 		uint32_t to = n < 32 ? c >> n : 0;
 
-		add32(&live[to], s->cohort_live[c]);
+		live[to] += s->cohort_live[c];
 		born |= (s->cohort_born >> c & 1) << to;
 	}
 	memcpy(s->cohort_live, live, sizeof(live));
@@ -754,7 +757,7 @@ static void add_cohorts(struct bs_site *to, struct bs_site *shard)
 	else
 		widen_cohorts(shard, to->cohort_shift - shard->cohort_shift);
 	for (uint32_t c = 0; c < BS_NR_COHORTS; c++)
-		add32(&to->cohort_live[c], shard->cohort_live[c]);
+		to->cohort_live[c] += shard->cohort_live[c];
 	to->cohort_born |= shard->cohort_born;
 }
 
@@ -826,6 +829,41 @@ static void merge_shards(struct bs_snapshot *s)
 	}
 }
 
+/* A cohort that more ended in than began: objects of others, the oldest first. */
+static void settle_cohorts(struct bs_site *site)
+{
+	uint64_t missing = 0;
+	uint32_t c;
+
+	for (c = 0; c < BS_NR_COHORTS; c++) {
+		if (site->cohort_live[c] <= INT32_MAX)
+			continue;
+		missing += -site->cohort_live[c];
+		site->cohort_live[c] = 0;
+	}
+	for (c = 0; c < BS_NR_COHORTS && missing; c++) {
+		uint32_t take = site->cohort_live[c] < missing
+					? site->cohort_live[c]
+					: (uint32_t)missing;
+
+		site->cohort_live[c] -= take;
+		missing -= take;
+	}
+}
+
+/* After shards were added, which may have ended what began elsewhere. */
+static void fix_sites(struct bs_snapshot *s)
+{
+	for (uint64_t i = 0; i < s->nr_sites; i++) {
+		struct bs_site *site = &s->sites[i];
+
+		clamp(&site->frees, site->allocs);
+		clamp(&site->bytes_freed, site->bytes_allocated);
+		settle_cohorts(site);
+	}
+	fix_estimates(&s->copy[BS_SEC_ESTIMATES]);
+}
+
 static void forget_shards(struct bs_snapshot *s)
 {
 	for (uint64_t i = 0; i < bs_snapshot_nr_sites(s); i++)
@@ -853,6 +891,7 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 	if (!(sections & BS_SNAP_SITES))
 		return;
 	merge_shards(s);
+	fix_sites(s);
 	if (sections & BS_SNAP_AREAS)
 		for (i = 0; i < s->copy[BS_SEC_AREAS].nr; i++)
 			fix_site_reference(s, &areas[i].site);
@@ -918,7 +957,6 @@ static int read_estimates(struct reader *r, struct bs_snapshot *s,
 	memset((char *)copy->records + nr * type->bytes, 0,
 	       (nr_sites - nr) * type->bytes);
 	copy->nr = nr_sites;
-	fix_estimates(copy);
 	return 0;
 }
 
@@ -1014,6 +1052,8 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 	if (ret)
 		return ret;
 	s->header = header;
+	if (sections & BS_SNAP_SITES)
+		s->nr_sites = 0; /* until they are complete */
 	ret = read_vmstat(r, s);
 	for (size_t i = 0; i < sizeof(read_order) / sizeof(read_order[0]); i++)
 		if (!ret && (sections & (1U << read_order[i])))
@@ -1137,12 +1177,12 @@ SECTION_ACCESSORS(thread, threads, BS_SEC_THREADS)
 
 uint64_t bs_snapshot_nr_sites(const struct bs_snapshot *s)
 {
-	return s->copy[BS_SEC_SITES].nr;
+	return s->nr_sites;
 }
 
 const struct bs_site *bs_snapshot_site(const struct bs_snapshot *s, uint64_t i)
 {
-	assert(i < s->copy[BS_SEC_SITES].nr);
+	assert(i < s->nr_sites);
 	return &s->sites[i];
 }
 
@@ -1152,7 +1192,7 @@ const struct bs_abi_estimate *bs_snapshot_estimate(const struct bs_snapshot *s,
 	static const struct bs_abi_estimate none;
 	const struct section_copy *copy = &s->copy[BS_SEC_ESTIMATES];
 
-	assert(site < s->copy[BS_SEC_SITES].nr);
+	assert(site < s->nr_sites);
 	return site < copy->nr
 		       ? (const struct bs_abi_estimate *)copy->records + site
 		       : &none;

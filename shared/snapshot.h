@@ -14,8 +14,8 @@
  *    ASCII without blanks (anything else became '_'; empty became "?");
  *  - zones, caches and areas were copied under their sequence word, or are
  *    marked torn (the writer died inside, or did not come out for 250 ms);
- *  - a site's ages are those of the same moment, or, of a site that is counted at all
- *    the time, were read ten times; ages that say they are another's are left out;
+ *  - a site's cohorts are those of one moment, or, of a site whose cohorts move all
+ *    the time, the tenth reading; ages that say they are another's are left out;
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
  *    the site of an area, owner or event exists (else 0); frees <= allocs, bytes_freed <=
  *    bytes_allocated at every site and in every estimate;

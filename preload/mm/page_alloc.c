@@ -343,7 +343,7 @@ static void free_range_used(struct zone *zone, uint64_t pfn, uint64_t nr_pages,
 		free_range_locked(zone, pfn, nr_pages, zero, now_ns);
 		pagemap_publish(pfn, nr_pages, BS_PAGEMAP_FREE);
 	}
-	zone_report_if_due(zone, now_ns);
+	zone_report_if_due(zone, nr_pages, now_ns);
 	mm_decay_wait(now_ns);
 }
 

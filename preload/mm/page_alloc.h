@@ -29,7 +29,8 @@ void zone_abandon(struct zone *zone);
 /* Give back up to all dirty free blocks older than decay.  Zone lock held. */
 uint64_t zone_report(struct zone *zone, uint64_t now_ns, uint64_t decay_ns);
 /* The same where it is due, cheap where it is not.  Zone lock held. */
-void zone_report_if_due(struct zone *zone, uint64_t now_ns);
+void zone_report_if_due(struct zone *zone, uint64_t freed_pages,
+			uint64_t now_ns);
 /* Elastic zone: remove wholly free sections that are not needed.  Lock held. */
 void zone_shrink(struct zone *zone, bool all);
 

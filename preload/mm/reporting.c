@@ -144,12 +144,13 @@ void zone_shrink(struct zone *zone, bool all)
  * ever, and on from there.  What falls from a level that is not an eighth above the last
  * such one may be a program that takes as much again and again.
  */
-static bool drops(struct zone *zone)
+static bool drops(struct zone *zone, uint64_t freed_pages)
 {
 	uint64_t used = zone->stat.managed_pages - zone->stat.free_pages;
+	uint64_t before = used + freed_pages;
 
-	if (used > zone->drop_from && used >= zone->rearm_pages)
-		zone->drop_from = used;
+	if (before > zone->drop_from && before >= zone->rearm_pages)
+		zone->drop_from = before;
 	if (zone->dirty_free_pages < DROP_PAGES ||
 	    used + DROP_PAGES > zone->drop_from)
 		return false;
@@ -160,12 +161,13 @@ static bool drops(struct zone *zone)
 }
 
 /* A scan of the free lists pays only now and then, however much is freed. */
-void zone_report_if_due(struct zone *zone, uint64_t now_ns)
+void zone_report_if_due(struct zone *zone, uint64_t freed_pages,
+			uint64_t now_ns)
 {
 	uint64_t decay_ns = mm.config.decay_ns;
 	uint64_t since_ns = now_ns - zone->last_report_ns;
 
-	if (unlikely(drops(zone)))
+	if (unlikely(drops(zone, freed_pages)))
 		report_blocks(zone, now_ns, 0, REPORT_MIN_ORDER);
 	else if (since_ns > decay_ns / 4)
 		zone_report(zone, now_ns, decay_ns);

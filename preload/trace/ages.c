@@ -5,9 +5,13 @@
  * Owns:   the ages section of the segment.
  * Layer:  trace.  Locks: none of its own.
  *
- * seq of the site is odd while objects move between cohorts; the record of ages has
- * the same number afterwards, by which readers know that they saw both of one time.
+ * seq of the site, and of its ages, is odd while objects move between cohorts, and the
+ * same even number afterwards, by which readers know that they saw both of one time.
  * Of a cohort one place counts: the site, if it is the newest, else the record.
+ *
+ * Counts of cohorts are modulo 2^32.  A shard may count the end of objects that began
+ * at another one; and where there was no room for a record once, objects ended in
+ * another cohort than they began in.  The sum over shards and cohorts is right.
  */
 #include "preload/trace/ages.h"
 
@@ -55,6 +59,8 @@ static struct bs_abi_ages *ages_of(struct bs_abi_site *s)
 			return NULL;
 		}
 		STORE(s->ages, (uint32_t)i);
+		__atomic_fetch_add(&segment_self()->header->trace_table_bytes,
+				   sizeof(*a), __ATOMIC_RELAXED);
 	}
 	a = known_ages(s);
 	if (a && !a->site) {
@@ -64,17 +70,21 @@ static struct bs_abi_ages *ages_of(struct bs_abi_site *s)
 	return a;
 }
 
-static void begin_move(struct bs_abi_site *s)
+static void begin_move(struct bs_abi_site *s, struct bs_abi_ages *a)
 {
 	STORE(s->seq, s->seq + 1);
+	if (a)
+		STORE(a->seq, s->seq);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 static void end_move(struct bs_abi_site *s, struct bs_abi_ages *a)
 {
+	uint32_t seq = s->seq + 1;
+
 	if (a)
-		STORE(a->seq, s->seq + 1);
-	__atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&a->seq, seq, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->seq, seq, __ATOMIC_RELEASE);
 }
 
 static void merge_pairs(struct bs_abi_ages *a)
@@ -94,7 +104,7 @@ void ages_merge_cohorts(struct bs_abi_site *s)
 	uint32_t born = 0, newest = s->cohort / 2;
 	unsigned int c;
 
-	begin_move(s);
+	begin_move(s, a);
 	for (c = 0; c < BS_NR_COHORTS / 2; c++)
 		if (s->cohort_born >> (2 * c) & 3)
 			born |= 1U << c;
@@ -116,7 +126,7 @@ static bool make_older(struct bs_abi_site *s)
 
 	if (!a)
 		return false;
-	begin_move(s);
+	begin_move(s, a);
 	STORE(a->cohort_live[s->cohort],
 	      a->cohort_live[s->cohort] + s->cohort_live);
 	STORE(s->cohort_live, 0);
@@ -132,24 +142,10 @@ void ages_begin_cohort(struct bs_abi_site *s, uint32_t c)
 	STORE(s->cohort_born, s->cohort_born | 1U << c);
 }
 
-/* Where nr objects of cohort c are counted: elsewhere, if there was no room once. */
-static uint32_t *place_of(struct bs_abi_site *s, struct bs_abi_ages *a,
-			  uint32_t c, uint32_t nr)
-{
-	uint32_t i;
-
-	if (!a || a->cohort_live[c] >= nr)
-		return a ? &a->cohort_live[c] : &s->cohort_live;
-	for (i = 0; i < BS_NR_COHORTS; i++)
-		if (a->cohort_live[i] >= nr)
-			return &a->cohort_live[i];
-	return &s->cohort_live;
-}
-
 void ages_count_cohort(struct bs_abi_site *s, uint32_t c, int nr)
 {
-	struct bs_abi_ages *a = nr > 0 ? ages_of(s) : known_ages(s);
-	uint32_t *live = place_of(s, a, c, nr < 0 ? (uint32_t)-nr : 0);
+	struct bs_abi_ages *a = ages_of(s);
+	uint32_t *live = a ? &a->cohort_live[c] : &s->cohort_live;
 
 	STORE(*live, *live + (uint32_t)nr);
 }

@@ -6,8 +6,8 @@
  *
  * struct bs_abi_site has room for the newest cohort and one bucket of lifetimes.  A
  * record of ages is made for a site when objects of an older cohort live, or others
- * were freed after a time of another bucket.  Where there is no room for one, cohorts
- * stay together and the lifetime is not counted.
+ * were freed after a time of another bucket.  Where its page cannot be had (a full
+ * disk), cohorts stay together, and the lifetime counts as one within its tick.
  */
 #ifndef BS_TRACE_AGES_H
 #define BS_TRACE_AGES_H

@@ -320,9 +320,10 @@ static void sample_less(double cost_ns, double target_ns,
 
 /*
  * What tracing took beyond its budget and has not saved since.  Beyond that of CREDIT_NS
- * of CPU new stacks are sampled, too, until half of it is paid: they are what a program
- * costs whose many callers are all rare.  The first FREE_STACKS of each caller, by hash,
- * are not, so that what leaks at a place of its own is counted exactly.
+ * of CPU stacks that the memo does not know are sampled, too, until half of it is paid:
+ * they are what a program costs whose many callers are all rare.  The first FREE_STACKS
+ * such of each caller, by hash, are recorded all the same, so that what leaks at a place
+ * of its own is counted exactly.
  */
 #define CREDIT_NS	500000000U
 #define FREE_STACKS	8U
@@ -526,6 +527,7 @@ static void publish_mode(void)
 	STORE(h->trace_sample_bytes, UINT64_C(1)
 					     << sampling_shift(sampling.rate));
 	STORE(h->trace_budget, sampling.budget);
+	STORE(h->trace_samples_new, LOAD(in_debt));
 }
 
 static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
@@ -560,6 +562,8 @@ void sampling_new_segment(void)
 {
 	STORE(sampling.seen, 0);
 	STORE(sampling.seen_trim, 0);
+	/* a forked child's clock of CPU time begins anew */
+	window = (struct window){ 0 };
 	publish_mode();
 }
 

@@ -87,8 +87,8 @@ static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 }
 
 /*
- * The same for one that is to be recorded and whose stack is not known: 0, unless
- * trace=auto is in debt and pc has made new stacks before.
+ * The same for one that is to be recorded and whose stack the memo does not know: 0,
+ * unless trace=auto is in debt and that was so of eight others of pc.
  */
 uint32_t sampling_choose_new(uintptr_t pc, size_t bytes);
 

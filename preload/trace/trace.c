@@ -379,7 +379,7 @@ attribute_rare(struct mm_block *b, uint32_t site, uint32_t slack, uint32_t rate)
 		segment_child_unlock();
 }
 
-void trace_alloc(struct mm_block *b, size_t requested,
+bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate)
 {
 	uint32_t site = site_at_rate(regs, requested, &rate);
@@ -387,11 +387,12 @@ void trace_alloc(struct mm_block *b, size_t requested,
 
 	if (unlikely(rate == SAMPLING_SKIP) ||
 	    (unlikely(!b->tag) && !make_tag(b)))
-		return;
+		return false;
 	if (likely(is_ready()) && likely(!rate))
 		attribute(b, site, slack);
 	else
 		attribute_rare(b, site, slack, rate);
+	return true;
 }
 
 void trace_atomic_alloc(struct mm_block *b, size_t requested)

@@ -51,10 +51,10 @@ uint64_t trace_hash_stack(const uintptr_t *pcs, size_t nr);
 /*
  * rate: what sampling_choose() said, but SAMPLING_SKIP.
  * Attributes a new block, of requested bytes, to the stack that begins with regs, and
- * sets its tag.  No-op when tags are not kept, or no memory is left for one: then the
- * object stays unrecorded.  Leaves errno alone.
+ * sets its tag.  False, and the object stays unrecorded: tags are not kept, no memory is
+ * left for one, or trace=auto has no time for a new stack.  Leaves errno alone.
  */
-void trace_alloc(struct mm_block *b, size_t requested,
+bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate);
 
 /*

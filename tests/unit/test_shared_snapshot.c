@@ -701,6 +701,68 @@ static void read_shard_is_added_to_its_site_and_empty(void **state)
 	mkseg_free(m);
 }
 
+/* Objects of the site that end at its shard, in the same cohort or, once, another. */
+static void read_shard_may_end_what_began_elsewhere(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_site *to = mkseg_record(m, BS_SEC_SITES, 3);
+	struct bs_abi_site *shard =
+		mkseg_record(m, BS_SEC_SITES, MKSEG_NR_SITES);
+	const struct bs_site *r;
+	struct bs_snapshot *s;
+
+	(void)state;
+	mkseg_add_sampling(m);
+	to->allocs = 100;
+	to->bytes_allocated = 1000;
+	to->frees = to->bytes_freed = 0;
+	to->cohort = 2;
+	to->cohort_live = 100;
+	shard->allocs = 10;
+	shard->bytes_allocated = 100;
+	shard->frees = 60;
+	shard->bytes_freed = 600;
+	shard->cohort_shift = 0;
+	memset(mkseg_ages(m, MKSEG_NR_SITES)->cohort_live, 0,
+	       sizeof(mkseg_ages(m, MKSEG_NR_SITES)->cohort_live));
+	for (uint32_t cohort = 2; cohort < 4; cohort++) {
+		shard->cohort = cohort;
+		shard->cohort_live = (uint32_t)-50;
+		s = expect_read(m);
+		r = bs_snapshot_site(s, 3);
+		assert_int_equal(r->allocs - r->frees, 50);
+		assert_int_equal(r->bytes_allocated - r->bytes_freed, 500);
+		assert_int_equal(r->cohort_live[2], 50);
+		assert_int_equal(r->cohort_live[3], 0);
+		bs_snapshot_free(s);
+	}
+	mkseg_free(m);
+}
+
+/* A section that cannot be read leaves no site half made. */
+static void sampler_has_no_sites_after_a_failed_read(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	char path[PATH_MAX], err[512];
+	struct bs_sampler *sampler;
+	const struct bs_snapshot *s;
+
+	(void)state;
+	mkseg_header(m)->section[BS_SEC_AGES].elem_bytes = 1;
+	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
+	sampler = bs_sampler_open(path, err, sizeof(err));
+	assert_non_null(sampler);
+	s = bs_sampler_snapshot(sampler);
+	assert_true(bs_sampler_read(sampler, BS_SNAP_STACKS, err, sizeof(err)) <
+		    0);
+	assert_non_null(strstr(err, "damaged section ages"));
+	assert_int_equal(bs_snapshot_nr_sites(s), 0);
+	assert_int_equal(bs_snapshot_last_ns(s),
+			 bs_snapshot_header(s)->created_ns);
+	bs_sampler_close(sampler);
+	mkseg_free(m);
+}
+
 /* Out of range, itself, a shard: whichever comes first, it stays a site. */
 static void read_shard_of_nonsense_is_a_site(void **state)
 {
@@ -1073,6 +1135,8 @@ int main(void)
 		cmocka_unit_test(
 			read_estimate_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_shard_is_added_to_its_site_and_empty),
+		cmocka_unit_test(read_shard_may_end_what_began_elsewhere),
+		cmocka_unit_test(sampler_has_no_sites_after_a_failed_read),
 		cmocka_unit_test(read_shard_of_nonsense_is_a_site),
 		cmocka_unit_test(
 			control_request_writes_its_page_and_nothing_else),
