@@ -32,10 +32,6 @@
 #include "preload/trace/trace.h"
 #include "preload/trace/unwind.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
-
 /* Capacities when every page has to be paid for at the start. */
 #define SMALL_NR_AREAS 4096U
 #define SMALL_NR_NODES (1U << 15)

@@ -91,6 +91,36 @@ void section_never_huge(uint64_t section)
 			    SECTION_BYTES, MADV_NOHUGEPAGE);
 }
 
+#define HUGE_PAGE_BYTES (2UL << 20)
+/* Sections with small pages after a huge one that took longer. */
+#define HUGE_FIRST_WAIT 4U
+#define HUGE_MAX_WAIT	64U
+
+/*
+ * A virtual machine whose host took back what was free has each huge page made of small
+ * ones, in 4 instead of 0.2 ms.  So the first of a section, which is about to be used, is
+ * made here, and after a slow one some sections do without.
+ */
+static bool want_huge(void *start)
+{
+	uint64_t begin_ns = sys_now_ns();
+
+	if (mm.huge_wait) {
+		mm.huge_wait--;
+		return false;
+	}
+	sys_madvise(start, SECTION_BYTES, MADV_HUGEPAGE);
+	if (sys_madvise(start, HUGE_PAGE_BYTES, MADV_POPULATE_WRITE))
+		return true; /* an older kernel */
+	if (sys_now_ns() - begin_ns < mm.huge_page_ns) {
+		mm.huge_next_wait = HUGE_FIRST_WAIT;
+		return true;
+	}
+	mm.huge_wait = MAX(mm.huge_next_wait, HUGE_FIRST_WAIT);
+	mm.huge_next_wait = MIN(2 * mm.huge_wait, HUGE_MAX_WAIT);
+	return false;
+}
+
 /*
  * A page fault takes 1.7 us, one of 2 MiB 0.4 us a page, and huge pages save TLB misses.
  * But what is not used of them is resident, too: so only where a heap is large already,
@@ -102,12 +132,13 @@ static void advise_section(uint64_t section)
 {
 	uint64_t mapped =
 		__atomic_fetch_add(&mm.nr_sections_mapped, 1, __ATOMIC_RELAXED);
+	void *start = pfn_to_virt(section << SECTION_ORDER);
 	bool huge = mm.config.huge_bytes &&
 		    mapped * SECTION_BYTES >= mm.config.huge_bytes &&
-		    !(section_state(section) & SECT_SMALL);
+		    !(section_state(section) & SECT_SMALL) && want_huge(start);
 
-	sys_madvise(pfn_to_virt(section << SECTION_ORDER), SECTION_BYTES,
-		    huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (!huge)
+		sys_madvise(start, SECTION_BYTES, MADV_NOHUGEPAGE);
 	section_set(section, huge ? SECT_MAPPED : SECT_MAPPED | SECT_SMALL);
 }
 

@@ -13,6 +13,9 @@ void zone_hot_remove(struct zone *zone, uint64_t pfn);
 
 /* Back a section's addresses; 0, -EEXIST when taken, or -errno.  No lock. */
 int section_map(uint64_t section);
+/* Faults of its 512 small pages take about as long. */
+#define HUGE_PAGE_NS 700000U
+
 /* Part of it is not memory, or goes back to the system: no huge page fills it. */
 void section_never_huge(uint64_t section);
 /* SECT_*, of which others may set some meanwhile. */

@@ -14,6 +14,7 @@
 
 #include "preload/mm/kmalloc.h"
 #include "preload/mm/list.h"
+#include "preload/mm/memblock.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/bitset.h"
 #include "preload/mm/slab.h"
@@ -81,6 +82,7 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 		mm.client = *client;
 	mm.nr_zones = config->nr_zones;
 	mm.decay_next_ns = MM_DECAY_NEVER;
+	mm.huge_page_ns = HUGE_PAGE_NS;
 	mm.nr_slots = MIN(sys_nr_cpus(), (unsigned int)MM_MAX_SLOTS);
 	list_init(&mm.cache_chain);
 	bitset_init(&mm.area_slot_free, MM_AREA_SLOTS, mm.area_slot_mem, 0,

@@ -667,13 +667,15 @@ struct mm {
 	struct kmem_cache *tags_caches[MM_NR_TAGS_CACHES];
 	uint32_t nr_dedicated;
 	struct kmem_cache *vm_cachep;
-	struct sys_lock array_lock;  /* creation of array_caches */
-	struct sys_lock stop_lock;   /* nr_stops, wipe->slots */
-	uint32_t nr_stops;	     /* who wants no section to run */
-	uint64_t nr_sections_mapped; /* atomic */
-	uint64_t decay_next_ns;	     /* decay.c; atomic */
-	bool decay_by_caller;	     /* ... mm_decay_by_caller(); atomic */
-	struct sys_lock meta_lock;   /* bump allocator for descriptors */
+	struct sys_lock array_lock;	    /* creation of array_caches */
+	struct sys_lock stop_lock;	    /* nr_stops, wipe->slots */
+	uint32_t nr_stops;		    /* who wants no section to run */
+	uint64_t nr_sections_mapped;	    /* atomic */
+	uint64_t huge_page_ns;		    /* one may take so long */
+	uint32_t huge_wait, huge_next_wait; /* sections; map lock */
+	uint64_t decay_next_ns;		    /* decay.c; atomic */
+	bool decay_by_caller;	   /* ... mm_decay_by_caller(); atomic */
+	struct sys_lock meta_lock; /* bump allocator for descriptors */
 	char *meta_next, *meta_end;
 	struct meta_chunk
 		*meta_free; /* given back, for requests of their size */

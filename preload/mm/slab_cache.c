@@ -23,6 +23,9 @@
 #define SLAB_MAX_GFPORDER   5 /* 32 pages: one object of 128 KiB */
 #define SLAB_BREAK_GFPORDER 1 /* above BREAK_HI_BYTES of RAM, else 0 */
 #define BREAK_HI_BYTES	    (32UL << 20)
+#define SMALL_OBJECT	    256
+#define SMALL_NR_OBJECTS    100
+#define SMALL_GFPORDER	    2
 #define OFF_SLAB_MIN_BYTES  (PAGE_SIZE / 8)
 #define FREE_MAX_BYTES	    (128UL << 10) /* kmalloc: in free objects on the lists */
 #define ARRAY_MAX_BYTES	    (64U << 10) /* kmalloc: in a CPU's array */
@@ -87,17 +90,38 @@ static void set_pages(struct kmem_cache *cachep, unsigned int nr_pages,
 }
 
 /* An elastic zone has as much RAM as it needs. */
-static unsigned int break_order(void)
+static bool memory_is_elastic(uint64_t *pages)
 {
-	uint64_t pages = 0;
 	unsigned int i;
 
+	*pages = 0;
 	for (i = 0; i < mm.nr_zones; i++) {
 		if (mm.zone[i].elastic)
-			return SLAB_BREAK_GFPORDER;
-		pages += mm.zone[i].initial_pages;
+			return true;
+		*pages += mm.zone[i].initial_pages;
 	}
-	return pages > BREAK_HI_BYTES >> PAGE_SHIFT ? SLAB_BREAK_GFPORDER : 0;
+	return false;
+}
+
+/*
+ * Small objects have slabs of up to four pages there, for a hundred of them, as the
+ * kernel's SLUB has slub_min_objects: less is left over, and what is allocated in turn
+ * lies together.
+ */
+static bool is_large_enough(const struct kmem_cache *cachep, unsigned int order,
+			    size_t left)
+{
+	uint64_t pages;
+
+	if (!memory_is_elastic(&pages))
+		return left * 8 <= PAGE_SIZE << order ||
+		       order >= (pages > BREAK_HI_BYTES >> PAGE_SHIFT
+					 ? SLAB_BREAK_GFPORDER
+					 : 0);
+	if (cachep->object_size <= SMALL_OBJECT)
+		return cachep->num >= SMALL_NR_OBJECTS ||
+		       order >= SMALL_GFPORDER;
+	return left * 8 <= PAGE_SIZE << order || order >= SLAB_BREAK_GFPORDER;
 }
 
 /*
@@ -118,7 +142,7 @@ static size_t calculate_slab_order(struct kmem_cache *cachep, bool off_slab)
 			continue;
 		set_pages(cachep, 1U << order, num);
 		if (cachep->flags & SLAB_RECLAIM_ACCOUNT ||
-		    order >= break_order() || left * 8 <= PAGE_SIZE << order)
+		    is_large_enough(cachep, order, left))
 			break;
 	}
 	return left;

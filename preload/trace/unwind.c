@@ -21,10 +21,6 @@
 #include "preload/trace/libunwind.h"
 #include "preload/trace/memo.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
-
 /* ---- which part of the stack is readable ------------------------------------ */
 
 /* A gap up to this is closed by one question about all of it. */

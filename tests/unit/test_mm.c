@@ -394,6 +394,7 @@ static void section_map_takes_huge_pages_where_the_heap_is_large(void **state)
 
 	(void)state;
 	start(huge_from_two_sections); /* with some in the first */
+	mm.huge_page_ns = UINT64_MAX;  /* however slow this machine is */
 	for (i = 0; i < ARRAY_SIZE(p); i++) {
 		p[i] = alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
 		assert_non_null(p[i]);
@@ -416,6 +417,29 @@ static void section_map_takes_huge_pages_where_the_heap_is_large(void **state)
 		assert_true(mapping_has(pfn_to_virt(page_to_pfn(p[2])), " nh"));
 	assert_false(mm.section[page_to_pfn(p[3]) >> SECTION_ORDER] &
 		     SECT_SMALL);
+	assert_mm_holds();
+}
+
+/* Each is slow: 4, 8, 16 sections do without. */
+static void slow_huge_pages_are_asked_for_less_and_less(void **state)
+{
+	unsigned int i, tried = 0;
+
+	(void)state;
+	start(huge_from_two_sections);
+	mm.huge_page_ns = 0;
+	for (i = 0; i < 32; i++) {
+		uint32_t wait = mm.huge_wait;
+		struct page *p =
+			alloc_pages(GFP_KERNEL, SECTION_ORDER, BS_USE_LARGE);
+
+		assert_non_null(p);
+		assert_true(mm.section[page_to_pfn(p) >> SECTION_ORDER] &
+			    SECT_SMALL);
+		tried += mm.huge_wait > wait;
+	}
+	/* sections 1, 6, 15 and 32 of those that may have them */
+	assert_in_range(tried, 3, 4);
 	assert_mm_holds();
 }
 
@@ -1346,6 +1370,7 @@ int main(void)
 		TEST(alloc_pages_dma_full_never_takes_normal),
 		TEST(alloc_pages_fixed_zone_full_grows_unless_told_to_fail),
 		TEST(section_map_takes_huge_pages_where_the_heap_is_large),
+		TEST(slow_huge_pages_are_asked_for_less_and_less),
 		TEST(drop_from_the_highest_level_goes_back_at_once),
 		TEST(alloc_pages_each_of_sixteen_zones_serves_its_own),
 		TEST(zone_elastic_grows_and_shrinks_back),

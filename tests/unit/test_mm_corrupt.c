@@ -36,7 +36,7 @@ static void *obtain(size_t size)
 	assert_non_null(p);
 	assert_int_equal(mm_lookup(p, &b), 0);
 	assert_non_null(tag_place(&b));
-	*b.tag = tag_make(1, (uint32_t)(b.usable - size), 1);
+	mm_set_tag(&b, tag_make(1, (uint32_t)(b.usable - size), 1), true);
 	return p;
 }
 
