@@ -112,16 +112,14 @@ static bool is_large_enough(const struct kmem_cache *cachep, unsigned int order,
 			    size_t left)
 {
 	uint64_t pages;
+	bool elastic = memory_is_elastic(&pages);
+	bool much = elastic || pages > BREAK_HI_BYTES >> PAGE_SHIFT;
 
-	if (!memory_is_elastic(&pages))
-		return left * 8 <= PAGE_SIZE << order ||
-		       order >= (pages > BREAK_HI_BYTES >> PAGE_SHIFT
-					 ? SLAB_BREAK_GFPORDER
-					 : 0);
-	if (cachep->object_size <= SMALL_OBJECT)
+	if (elastic && cachep->object_size <= SMALL_OBJECT)
 		return cachep->num >= SMALL_NR_OBJECTS ||
 		       order >= SMALL_GFPORDER;
-	return left * 8 <= PAGE_SIZE << order || order >= SLAB_BREAK_GFPORDER;
+	return left * 8 <= PAGE_SIZE << order ||
+	       order >= (much ? SLAB_BREAK_GFPORDER : 0);
 }
 
 /*
