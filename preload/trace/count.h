@@ -74,7 +74,7 @@ static inline void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 	struct bs_abi_site *s;
 	int64_t live;
 
-	if (unlikely(!(site_table.sites[site].kinds & kind)))
+	if (unlikely(!(site_kinds(site) & kind)))
 		site_mark(site, kind);
 	s = count_record(&site);
 	if (unlikely(!s))

@@ -79,7 +79,7 @@ static void publish(uint32_t i)
 		return;
 	out->node = site_table.sites[i].node;
 	out->shard_of = site_table.sites[i].shard_of;
-	out->kinds = site_table.sites[i].kinds;
+	out->kinds = site_kinds(i);
 	out->first_ns = site_table.sites[i].first_ns;
 	__atomic_store_n(&site_table.published[i], 1, __ATOMIC_RELEASE);
 	count = &seg->header->section[BS_SEC_SITES].count;
@@ -421,7 +421,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 	struct bs_abi_estimate *e;
 	struct bs_abi_site *s;
 
-	if (!(site_table.sites[site].kinds & kind))
+	if (!(site_kinds(site) & kind))
 		site_mark(site, kind);
 	s = count_record(&site);
 	e = s ? estimate_of(site) : NULL;

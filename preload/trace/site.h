@@ -81,7 +81,12 @@ static inline uint64_t site_birth_tick(uint64_t now, uint32_t birth)
 	return now > age ? now - age : 0;
 }
 
-/* Sets a flag of kinds. */
+/* BS_SITE_* of a site; others may set one meanwhile. */
+static inline uint32_t site_kinds(uint32_t site)
+{
+	return __atomic_load_n(&site_table.sites[site].kinds, __ATOMIC_RELAXED);
+}
+/* Sets one. */
 void site_mark(uint32_t site, uint32_t kind);
 
 /* What count.h leaves to site.c. */
