@@ -103,12 +103,13 @@ void section_never_huge(uint64_t section)
  */
 static bool want_huge(void *start)
 {
-	uint64_t begin_ns = sys_now_ns();
+	uint64_t begin_ns;
 
 	if (mm.huge_wait) {
 		mm.huge_wait--;
 		return false;
 	}
+	begin_ns = sys_now_ns();
 	sys_madvise(start, SECTION_BYTES, MADV_HUGEPAGE);
 	if (sys_madvise(start, HUGE_PAGE_BYTES, MADV_POPULATE_WRITE))
 		return true; /* an older kernel */

@@ -239,48 +239,26 @@ static inline bool check_is_due(void)
 	return now % n == 0;
 }
 
-static inline bool is_traced(void)
-{
-	return likely(!bs_tls.no_trace) && likely(trace_up);
-}
-
-/* The site, if the memo knows the stack; or 0. */
-static inline uint32_t known_site(const struct unwind_regs *regs)
-{
-	uint32_t site = memo_find(regs);
-
-	if (likely(site) && unlikely(check_is_due()))
-		check_site(regs, site);
-	return site;
-}
-
 /*
- * The site at a rate, which becomes another where the stack is not known and tracing has
- * no time for it now: SAMPLING_SKIP, not recorded.
+ * Of the running stack.  *rate becomes another where the memo does not know the stack and
+ * tracing has no time for it now: SAMPLING_SKIP, not recorded.  NULL: whatever it takes.
  */
-static inline uint32_t site_at_rate(const struct unwind_regs *regs,
+static inline uint32_t running_site(const struct unwind_regs *regs,
 				    size_t bytes, uint32_t *rate)
 {
 	uint32_t site;
 
-	if (!is_traced())
+	if (unlikely(bs_tls.no_trace) || unlikely(!trace_up))
 		return 0;
-	site = known_site(regs);
-	if (likely(site))
+	site = memo_find(regs);
+	if (likely(site)) {
+		if (unlikely(check_is_due()))
+			check_site(regs, site);
 		return site;
-	if (!*rate)
+	}
+	if (rate && !*rate)
 		*rate = sampling_choose_new(regs->pc, bytes);
-	return *rate == SAMPLING_SKIP ? 0 : site_by_walk(regs);
-}
-
-static uint32_t running_site(const struct unwind_regs *regs)
-{
-	uint32_t site;
-
-	if (!is_traced())
-		return 0;
-	site = known_site(regs);
-	return likely(site) ? site : site_by_walk(regs);
+	return rate && *rate == SAMPLING_SKIP ? 0 : site_by_walk(regs);
 }
 
 uint32_t trace_current_site(void)
@@ -382,7 +360,7 @@ attribute_rare(struct mm_block *b, uint32_t site, uint32_t slack, uint32_t rate)
 bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate)
 {
-	uint32_t site = site_at_rate(regs, requested, &rate);
+	uint32_t site = running_site(regs, requested, &rate);
 	uint32_t slack = slack_of(b->usable, requested);
 
 	if (unlikely(rate == SAMPLING_SKIP) ||
@@ -469,7 +447,7 @@ bool trace_free(struct mm_block *b)
 
 uint64_t trace_map_tag(size_t bytes, const struct unwind_regs *regs)
 {
-	uint32_t site = running_site(regs);
+	uint32_t site = running_site(regs, bytes, NULL);
 	uint64_t tag;
 	bool young;
 

@@ -739,6 +739,19 @@ static void read_shard_may_end_what_began_elsewhere(void **state)
 	mkseg_free(m);
 }
 
+/* Of the image, written to a file whose name goes to path, of PATH_MAX bytes. */
+static struct bs_sampler *open_sampler(const struct mkseg *m, char *path)
+{
+	struct bs_sampler *sampler;
+	char err[512];
+
+	assert_int_equal(mkseg_write(m, test_dir(), path, PATH_MAX), 0);
+	sampler = bs_sampler_open(path, err, sizeof(err));
+	if (!sampler)
+		fail_msg("%s", err);
+	return sampler;
+}
+
 /* A section that cannot be read leaves no site half made. */
 static void sampler_has_no_sites_after_a_failed_read(void **state)
 {
@@ -749,9 +762,7 @@ static void sampler_has_no_sites_after_a_failed_read(void **state)
 
 	(void)state;
 	mkseg_header(m)->section[BS_SEC_AGES].elem_bytes = 1;
-	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
-	sampler = bs_sampler_open(path, err, sizeof(err));
-	assert_non_null(sampler);
+	sampler = open_sampler(m, path);
 	s = bs_sampler_snapshot(sampler);
 	assert_true(bs_sampler_read(sampler, BS_SNAP_STACKS, err, sizeof(err)) <
 		    0);
@@ -760,6 +771,7 @@ static void sampler_has_no_sites_after_a_failed_read(void **state)
 	assert_int_equal(bs_snapshot_last_ns(s),
 			 bs_snapshot_header(s)->created_ns);
 	bs_sampler_close(sampler);
+	unlink(path);
 	mkseg_free(m);
 }
 
@@ -1048,9 +1060,7 @@ static void sampler_file_cut_short_gives_an_error(void **state)
 	struct bs_sampler *sampler;
 
 	(void)state;
-	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
-	sampler = bs_sampler_open(path, err, sizeof(err));
-	assert_non_null(sampler);
+	sampler = open_sampler(m, path);
 	assert_int_equal(
 		bs_sampler_read(sampler, BS_SNAP_ALL, err, sizeof(err)), 0);
 	test_render_all(bs_sampler_snapshot(sampler));
@@ -1076,9 +1086,7 @@ static void sampler_sees_new_nodes_and_survives_unlink(void **state)
 	(void)state;
 	/* The last node is counted, but not written yet. */
 	node = mkseg_record(m, BS_SEC_NODES, sec->count++);
-	assert_int_equal(mkseg_write(m, test_dir(), path, sizeof(path)), 0);
-	sampler = bs_sampler_open(path, err, sizeof(err));
-	assert_non_null(sampler);
+	sampler = open_sampler(m, path);
 	assert_int_equal(
 		bs_sampler_read(sampler, BS_SNAP_NODES, err, sizeof(err)), 0);
 	assert_int_equal(bs_snapshot_node(bs_sampler_snapshot(sampler),
