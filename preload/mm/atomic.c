@@ -42,17 +42,6 @@ static void *take_slot(unsigned int class)
 	return NULL;
 }
 
-/* Before the slot is filled, so that whoever may find it looks there. */
-static void raise_end(uint32_t *end, uint32_t to)
-{
-	uint32_t now = __atomic_load_n(end, __ATOMIC_RELAXED);
-
-	while (now < to &&
-	       !__atomic_compare_exchange_n(end, &now, to, false,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
-}
-
 static bool put_slot(unsigned int class, void *p)
 {
 	void **slots = mm.atomic.slot[class];
@@ -90,7 +79,7 @@ static void *map_new(size_t size, size_t align)
 						 __ATOMIC_RELAXED))
 			continue;
 		mm.atomic.map[i].len = len;
-		raise_end(&mm.atomic.maps_end, i + 1);
+		sys_raise(mm.atomic.maps_end, i + 1);
 		__atomic_store_n(&mm.atomic.map[i].addr, (uintptr_t)addr,
 				 __ATOMIC_RELEASE);
 		return (void *)addr;
@@ -135,7 +124,7 @@ static bool defer(void *p)
 
 		if (__atomic_load_n(&mm.atomic.deferred[i], __ATOMIC_RELAXED))
 			continue;
-		raise_end(&mm.atomic.deferred_end, i + 1);
+		sys_raise(mm.atomic.deferred_end, i + 1);
 		if (__atomic_compare_exchange_n(&mm.atomic.deferred[i], &empty,
 						p, false, __ATOMIC_ACQ_REL,
 						__ATOMIC_RELAXED))

@@ -73,7 +73,7 @@ void pagemap_publish(uint64_t pfn, uint64_t nr_pages, uint8_t value)
 {
 	const struct mm_pub *pub = &mm.wipe->pub;
 	struct bs_abi_section *sec;
-	uint64_t end = pfn + nr_pages, count;
+	uint64_t end = pfn + nr_pages;
 
 	if (!pub->pagemap)
 		return;
@@ -81,11 +81,7 @@ void pagemap_publish(uint64_t pfn, uint64_t nr_pages, uint8_t value)
 	if (end > sec->capacity || !pub->claim(pub->pagemap + pfn, nr_pages))
 		return;
 	memset(pub->pagemap + pfn, value, nr_pages);
-	count = __atomic_load_n(&sec->count, __ATOMIC_RELAXED);
-	while (end > count && /* the zones' locks are different ones */
-	       !__atomic_compare_exchange_n(&sec->count, &count, end, false,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
+	sys_raise(sec->count, end); /* the zones' locks are different ones */
 }
 
 static void zone_unlock(struct zone *zone)

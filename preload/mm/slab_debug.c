@@ -348,7 +348,6 @@ static void owner_publish(const struct bs_abi_owner *from, uint32_t nr)
 {
 	const struct mm_pub *pub = &mm.wipe->pub;
 	struct bs_abi_section *sec;
-	uint64_t count;
 
 	if (!pub->header || !pub->owners)
 		return;
@@ -360,11 +359,7 @@ static void owner_publish(const struct bs_abi_owner *from, uint32_t nr)
 	__atomic_store_n(&pub->owners[nr].live_objs,
 			 __atomic_load_n(&from->live_objs, __ATOMIC_RELAXED),
 			 __ATOMIC_RELAXED);
-	count = __atomic_load_n(&sec->count, __ATOMIC_RELAXED);
-	while (count <= nr &&
-	       !__atomic_compare_exchange_n(&sec->count, &count, nr + 1, false,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		;
+	sys_raise(sec->count, nr + 1UL);
 }
 
 /* A new record at hash place *at, unless somebody else was first there. */

@@ -149,9 +149,8 @@ void vm_publish(struct vm_struct *area)
 	out = &pub->areas[area->pub_slot];
 	if (!pub->claim(out, sizeof(*out)))
 		return;
-	if (pub->header->section[BS_SEC_AREAS].count <= area->pub_slot)
-		__atomic_store_n(&pub->header->section[BS_SEC_AREAS].count,
-				 area->pub_slot + 1UL, __ATOMIC_RELEASE);
+	sys_raise(pub->header->section[BS_SEC_AREAS].count,
+		  area->pub_slot + 1UL);
 	sys_seq_begin(&out->seq);
 	out->live = 1;
 	out->addr = area->addr;

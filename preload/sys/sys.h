@@ -230,6 +230,22 @@ void sys_rank_reset(void); /* in a fork child */
 #define sys_rank_reset()     ((void)0)
 #endif
 
+/*
+ * x becomes at least to, by whoever is last of several; with release order, so
+ * that a reader of a section's new count finds the records that it counts.
+ */
+#define sys_raise(x, to)                                                       \
+	do {                                                                   \
+		__typeof__(x) to_ = (to), x_;                                  \
+                                                                               \
+		x_ = __atomic_load_n(&(x), __ATOMIC_RELAXED);                  \
+		while (x_ < to_ &&                                             \
+		       !__atomic_compare_exchange_n(&(x), &x_, to_, false,     \
+						    __ATOMIC_RELEASE,          \
+						    __ATOMIC_RELAXED))         \
+			;                                                      \
+	} while (0)
+
 /* An only thread finds what it holds itself, and in a raw fork's child what
  * another thread of the parent held. */
 static inline bool sys_lock_take(struct sys_lock *l)

@@ -31,7 +31,9 @@ uint64_t ages_bytes(void)
 {
 	const struct bs_abi_section *section = section_of_ages();
 
-	return section ? section->count * sizeof(struct bs_abi_ages) : 0;
+	return section ? __atomic_load_n(&section->count, __ATOMIC_RELAXED) *
+				 sizeof(struct bs_abi_ages)
+		       : 0;
 }
 
 /* NULL: the site has none, or its page cannot be had now. */

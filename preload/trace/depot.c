@@ -140,7 +140,7 @@ static void publish(uint32_t first, uint32_t nr)
 {
 	struct segment *seg = segment_self();
 	struct bs_abi_node *out;
-	uint64_t *count, end, i;
+	uint64_t end, i;
 
 	if (!seg->header || !published || first >= seg->nr_nodes)
 		return;
@@ -154,9 +154,7 @@ static void publish(uint32_t first, uint32_t nr)
 		out->depth = nodes[i].depth;
 		__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
 	}
-	count = &seg->header->section[BS_SEC_NODES].count;
-	if (*count < end)
-		__atomic_store_n(count, end, __ATOMIC_RELEASE);
+	sys_raise(seg->header->section[BS_SEC_NODES].count, end);
 }
 
 /* The root ends every chain, so it is published first of all. */

@@ -70,7 +70,6 @@ static void publish(uint32_t i)
 {
 	struct segment *seg = segment_self();
 	struct bs_abi_site *out;
-	uint64_t *count;
 
 	if (!seg->header || !site_table.published || i >= seg->nr_sites)
 		return;
@@ -82,9 +81,7 @@ static void publish(uint32_t i)
 	out->kinds = site_kinds(i);
 	out->first_ns = site_table.sites[i].first_ns;
 	__atomic_store_n(&site_table.published[i], 1, __ATOMIC_RELEASE);
-	count = &seg->header->section[BS_SEC_SITES].count;
-	if (*count <= i)
-		__atomic_store_n(count, i + 1, __ATOMIC_RELEASE);
+	sys_raise(seg->header->section[BS_SEC_SITES].count, i + 1UL);
 }
 
 /* A site that a forked child inherited and counts at for the first time. */
@@ -377,13 +374,10 @@ static struct bs_abi_estimate *estimate_of(uint32_t site)
 {
 	struct segment *seg = segment_self();
 	struct bs_abi_estimate *e = &seg->estimates[site];
-	uint64_t *count;
 
 	if (site >= seg->nr_sites || !segment_claim_or_private(e, sizeof(*e)))
 		return NULL;
-	count = &seg->header->section[BS_SEC_ESTIMATES].count;
-	if (__atomic_load_n(count, __ATOMIC_RELAXED) <= site)
-		__atomic_store_n(count, site + 1, __ATOMIC_RELEASE);
+	sys_raise(seg->header->section[BS_SEC_ESTIMATES].count, site + 1UL);
 	return e;
 }
 
@@ -443,7 +437,8 @@ uint64_t site_live_samples(uint32_t i)
 {
 	const struct segment *seg = segment_self();
 
-	if (i >= seg->header->section[BS_SEC_ESTIMATES].count)
+	if (i >= __atomic_load_n(&seg->header->section[BS_SEC_ESTIMATES].count,
+				 __ATOMIC_RELAXED))
 		return 0;
 	return seg->estimates[i].sampled_allocs -
 	       seg->estimates[i].sampled_frees;

@@ -40,17 +40,6 @@ static uint32_t
 
 /* ---- the segment ----------------------------------------------------------------- */
 
-#define RAISE(x, v)                                                            \
-	do {                                                                   \
-		__typeof__(x) was_ = LOAD(x), to_ = (v);                       \
-                                                                               \
-		while (was_ < to_ &&                                           \
-		       !__atomic_compare_exchange_n(&(x), &was_, to_, false,   \
-						    __ATOMIC_RELEASE,          \
-						    __ATOMIC_RELAXED))         \
-			;                                                      \
-	} while (0)
-
 /* The record in this process's own file, NULL: there is none (yet). */
 static struct bs_abi_thread *record_of(uint32_t i)
 {
@@ -71,7 +60,7 @@ static void publish(uint32_t i)
 
 	if (!out)
 		return;
-	RAISE(out->nr_threads, LOAD(t->nr_threads));
+	sys_raise(out->nr_threads, LOAD(t->nr_threads));
 	seq = LOAD(out->seq) | 1;
 	STORE(out->seq, seq);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
@@ -80,7 +69,8 @@ static void publish(uint32_t i)
 	STORE(out->first_ns, t->first_ns);
 	memcpy(out->name, t->name, sizeof(out->name));
 	__atomic_store_n(&out->seq, seq + 1, __ATOMIC_RELEASE);
-	RAISE(segment_self()->header->section[BS_SEC_THREADS].count, i + 1UL);
+	sys_raise(segment_self()->header->section[BS_SEC_THREADS].count,
+		  i + 1UL);
 }
 
 /* ---- threads ------------------------------------------------------------------------ */
