@@ -323,10 +323,12 @@ static void sample_less(double cost_ns, double target_ns,
  * of CPU stacks that the memo does not know are sampled, too, until half of it is paid:
  * they are what a program costs whose many callers are all rare.  The first FREE_STACKS
  * such of each caller, by hash, are recorded all the same, so that what leaks at a place
- * of its own is counted exactly.
+ * of its own is counted exactly.  To find that a stack is not known costs what a hundred
+ * that are passed over do, so after MANY_STACKS the caller is sampled.
  */
 #define CREDIT_NS	500000000U
 #define FREE_STACKS	8U
+#define MANY_STACKS	16U
 #define STACK_SLOT_BITS 13
 
 static double debt_ns;
@@ -360,7 +362,7 @@ uint32_t sampling_end_window(uint64_t cost_ns, uint64_t cpu_ns,
 	count_debt((double)cost_ns, (double)cpu_ns);
 	if (cost > sampling.budget)
 		sample_more((double)cost_ns, target_ns, &price);
-	else if (cost < sampling.budget / 2)
+	else if (cost < sampling.budget / 2 && !LOAD(in_debt))
 		sample_less((double)cost_ns, target_ns, &price);
 	for (i = 0; i < SAMPLING_NR_CALLERS; i++) {
 		STORE(sampling_callers[i].allocs, 0);
@@ -501,6 +503,21 @@ uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes)
 	}
 }
 
+/* Unless its place is another's that is sampled. */
+static void sample_caller(uintptr_t pc)
+{
+	struct sampling_caller *c = sampling_caller(pc);
+	uint64_t word = LOAD(c->word);
+
+	if (word_rate(word))
+		return;
+	if (word != word_of(pc, 0)) {
+		STORE(c->allocs, 0);
+		STORE(c->cycles_16, 0);
+	}
+	STORE(c->word, word_of(pc, LOAD(sampling.rate)));
+}
+
 uint32_t sampling_choose_new(uintptr_t pc, size_t bytes)
 {
 	uint8_t *nr = &nr_stacks[pc * 0x9e3779b97f4a7c15ULL >>
@@ -512,7 +529,15 @@ uint32_t sampling_choose_new(uintptr_t pc, size_t bytes)
 		STORE(*nr, LOAD(*nr) + 1);
 		return 0;
 	}
-	return LOAD(in_debt) ? toss(bytes, LOAD(sampling.rate)) : 0;
+	if (!LOAD(in_debt))
+		return 0;
+	if (LOAD(*nr) < MANY_STACKS) {
+		STORE(*nr, LOAD(*nr) + 1);
+	} else {
+		STORE(*nr, FREE_STACKS);
+		sample_caller(pc);
+	}
+	return toss(bytes, LOAD(sampling.rate));
 }
 
 /* ---- modes ---------------------------------------------------------------------------------------- */

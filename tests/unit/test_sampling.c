@@ -237,6 +237,29 @@ static void auto_in_debt_samples_new_stacks(void **state)
 	assert_int_equal(sampling_choose_new(0x7000, 1), 0);
 }
 
+/* A caller of many unknown stacks is sampled itself until the debt is paid. */
+static void auto_in_debt_samples_callers_of_many_new_stacks(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	sampling_init(BS_TRACE_AUTO, 512UL << 10, 50);
+	for (i = 0; i < 2; i++)
+		sampling_end_window(20000000, 100000000, 100, 0);
+	for (i = 0; i < 100; i++) {
+		sampling_choose_new(0xa000, 1);
+		if (i < 16)
+			sampling_choose_new(0xb000, 1);
+	}
+	assert_int_equal(sampling_caller_rate(0xa000), RATE_512K);
+	assert_int_equal(sampling_caller_rate(0xb000), 0);
+	for (i = 0; i < 3; i++)
+		sampling_end_window(0, 100000000, 100, 0);
+	assert_int_equal(sampling_caller_rate(0xa000), RATE_512K);
+	sampling_end_window(0, 100000000, 100, 0);
+	assert_int_equal(sampling_caller_rate(0xa000), 0);
+}
+
 /* Few allocations, of which those looked at happened to be interrupted. */
 static void auto_is_not_misled_by_a_few_slow_ones(void **state)
 {
@@ -376,6 +399,7 @@ int main(void)
 		T(auto_samples_the_costliest_caller_first),
 		T(auto_goes_back_when_it_can),
 		T(auto_in_debt_samples_new_stacks),
+		T(auto_in_debt_samples_callers_of_many_new_stacks),
 		T(auto_is_not_misled_by_a_few_slow_ones),
 		T(request_in_control_page_switches_the_mode),
 		T(counters_hold_through_modes),
