@@ -527,15 +527,20 @@ void *cache_alloc_slow(struct kmem_cache *cachep, struct array_cache *ac,
 
 /*
  * Descriptors of slabs that were full for long are in no processor's cache: have
- * those of the objects after the next few fetched meanwhile.
+ * what those of the objects after the next few need fetched meanwhile, in two lines
+ * where there are many objects.
  */
-#define PREFETCH_AHEAD 6
+#define PREFETCH_AHEAD 12
 
-static void prefetch_slab(void *objp)
+static void prefetch_slab(const struct kmem_cache *cachep, const void *objp)
 {
-	const struct slab *slabp = pfn_to_page(virt_to_pfn(objp))->slab;
+	const struct page *page = pfn_to_page(virt_to_pfn(objp));
+	const struct slab *slabp = page->slab;
+	int64_t index = obj_to_index_by_page(cachep, page, objp);
 
 	__builtin_prefetch(&slabp->inuse, 1);
+	if (likely(index >= 0))
+		__builtin_prefetch(&slabp->free[index / 64], 1);
 }
 
 /*
@@ -553,12 +558,15 @@ static struct list_head *free_block(struct kmem_cache *cachep, void **objs,
 	for (i = 0; i < nr; i++) {
 		const struct page *page = pfn_to_page(virt_to_pfn(objs[i]));
 		struct slab *slabp = page->slab;
-		int64_t index = obj_to_index(cachep, slabp, objs[i]);
+		int64_t index = obj_to_index_by_page(cachep, page, objs[i]);
 
 		if (i + PREFETCH_AHEAD < nr)
-			prefetch_slab(objs[i + PREFETCH_AHEAD]);
-		if (unlikely(page->from_s_mem == PAGE_LOST))
-			continue;
+			prefetch_slab(cachep, objs[i + PREFETCH_AHEAD]);
+		if (unlikely(index < 0)) {
+			if (page->from_s_mem == PAGE_LOST)
+				continue;
+			index = obj_to_index(cachep, slabp, objs[i]);
+		}
 		if (unlikely(index < 0 ||
 			     slab_object_is_free(slabp, (uint32_t)index)))
 			sys_die("%s: object %p freed twice or corrupted",
