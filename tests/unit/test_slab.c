@@ -1458,6 +1458,22 @@ static void spare_objects_have_a_place_for_a_tag(void **state)
 	release(p);
 }
 
+/* Whenever the thread was off its processor, which is any time, only the next is fast. */
+static bool frees_fast(void *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < 100; i++) {
+		void *other = mm_alloc(200, 1, GFP_KERNEL);
+		struct mm_block b = block_of(other);
+
+		assert_int_equal(mm_free(other, &b), 0);
+		if (mm_free_fast(p))
+			return true;
+	}
+	return false;
+}
+
 /* What is counted on a frame stops the fast way as long as it lives. */
 static void section_frees_only_where_no_tag_lives(void **state)
 {
@@ -1479,16 +1495,16 @@ static void section_frees_only_where_no_tag_lives(void **state)
 	mm_set_tag(&b[0], tag_make(1, 0, 1), true);
 	mm_set_tag(&b[0], tag_make(2, 0, 1), true); /* counted once */
 	assert_int_equal(b[0].page->tagged, 1);
-	assert_false(mm_free_fast(p[1]));
+	assert_false(frees_fast(p[1]));
 	assert_mm_holds();
 	*b[0].tag = 0;
 	mm_tag_gone(&b[0]);
-	assert_true(mm_free_fast(p[1]));
+	assert_true(frees_fast(p[1]));
 	assert_mm_holds();
 	mm_set_tag(&b[0], tag_make(1, 0, 1), false);
 	*b[0].tag = 0;
 	mm_tag_gone(&b[0]);
-	assert_false(mm_free_fast(p[2])); /* from now on */
+	assert_false(frees_fast(p[2])); /* from now on */
 	assert_mm_holds();
 }
 
