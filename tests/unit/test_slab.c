@@ -1458,7 +1458,7 @@ static void spare_objects_have_a_place_for_a_tag(void **state)
 	release(p);
 }
 
-/* Whenever the thread was off its processor, which is any time, only the next is fast. */
+/* A thread may lose its processor at any time; its next call is not fast, others are. */
 static bool frees_fast(void *p)
 {
 	unsigned int i;
