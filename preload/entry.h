@@ -37,6 +37,9 @@ void *bs_alloc_slow(size_t size, size_t align, gfp_t gfp);
 void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
 			 const struct unwind_regs *regs);
 void bs_free_slow(void *p, const char *call);
+/* Of an object in a frame with tags. */
+void bs_free_tagged(void *p, struct page *page, int64_t index,
+		    const char *call);
 void bs_free_failed(void *p, int ret, const char *call, void *caller);
 
 /*
@@ -123,11 +126,26 @@ BS_INLINE int bs_free_block(void *p, struct mm_block *b)
 	return mm_free(p, b);
 }
 
-/* errno is left alone, whatever happens. */
+/*
+ * errno is left alone, whatever happens.  The first free after the thread was off its
+ * processor takes the long way, for decay.c.
+ */
 BS_INLINE void bs_free(void *p, const char *call)
 {
-	if (likely(mm_free_fast(p)))
-		return;
+	struct kmem_cache *cachep;
+	struct page *page;
+	int64_t index;
+
+	cachep = likely(sys_rseq_is_warm()) ? object_cache(p, &page, &index)
+					    : NULL;
+	if (likely(cachep)) {
+		if (unlikely(page_has_tags(page))) {
+			bs_free_tagged(p, page, index, call);
+			return;
+		}
+		if (likely(cache_push(cachep, p)))
+			return;
+	}
 	bs_free_slow(p, call);
 }
 

@@ -81,11 +81,14 @@ libtrace_la_SOURCES = \
 	preload/trace/count.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
+	preload/trace/flat.c \
+	preload/trace/flat.h \
 	preload/trace/frame.h \
 	preload/trace/libunwind.c \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/object.h \
 	preload/trace/thread.c \
 	preload/trace/thread.h \
 	preload/trace/sampling.c \

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "preload/entry.h"
-#include "preload/trace/sampling.h"
+#include "preload/trace/object.h"
 
 /* ---- the rare ways --------------------------------------------------------- */
 
@@ -70,11 +70,15 @@ BS_COLD void bs_free_atomic(void *p)
 static inline void attribute(void *p, size_t size,
 			     const struct unwind_regs *regs)
 {
-	uint32_t rate = sampling_choose(regs->pc, size);
-	uint64_t begin = sampling_cost_begin();
 	bool recorded = false;
 	struct mm_block b;
+	uint64_t begin;
+	uint32_t rate;
 
+	if (likely(trace_alloc_fast(p, size, regs)))
+		return;
+	rate = sampling_choose(regs->pc, size);
+	begin = sampling_cost_begin();
 	if (likely(rate != SAMPLING_SKIP) && likely(!mm_lookup(p, &b))) {
 		recorded = trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
@@ -98,7 +102,13 @@ alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
-	p = bs_alloc_block(size, align, gfp);
+	p = bs_is_plain(align, gfp)
+		    ? mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes)
+		    : NULL;
+	if (likely(p))
+		p = gfp & __GFP_ZERO ? memset(p, 0, size) : p;
+	else
+		p = bs_alloc_block(size, align, gfp);
 	if (regs && likely(p))
 		attribute(p, size, regs);
 	bs_leave();
@@ -147,7 +157,7 @@ __attribute__((noinline)) void bs_free_slow(void *p, const char *call)
 	struct mm_block b;
 	int ret;
 
-	if (!p || (bs_tracing && sampling_is_sparse() && mm_free_untagged(p)))
+	if (!p)
 		return;
 	if (unlikely(!bs_enter())) {
 		bs_free_atomic(p);
@@ -159,6 +169,35 @@ __attribute__((noinline)) void bs_free_slow(void *p, const char *call)
 	bs_leave();
 	if (unlikely(ret))
 		bs_free_failed(p, ret, call, __builtin_return_address(0));
+}
+
+/* And so do they in a jump to this. */
+__attribute__((noinline)) void bs_free_tagged(void *p, struct page *page,
+					      int64_t index, const char *call)
+{
+	struct mm_block b;
+	int ret;
+
+	if (unlikely(!object_block(page, index, &b)))
+		goto slow;
+	if (sampling_is_sparse() && !trace_is_live(&b)) {
+		if (unlikely(!cache_push(b.cache, p)))
+			goto slow;
+		return;
+	}
+	if (unlikely(!bs_enter()))
+		goto slow;
+	if (unlikely(!trace_free_fast(&b))) {
+		bs_leave();
+		goto slow;
+	}
+	ret = kmem_cache_free(b.cache, p);
+	bs_leave();
+	if (unlikely(ret))
+		bs_free_failed(p, ret, call, __builtin_return_address(0));
+	return;
+slow:
+	bs_free_slow(p, call);
 }
 
 BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)

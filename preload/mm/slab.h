@@ -184,34 +184,27 @@ obj_to_index_by_page(const struct kmem_cache *cachep, const struct page *page,
 }
 
 /*
- * The cache, and the frame, of the object that starts at p; NULL: nothing does, as far
- * as this can tell (slab_debug, lost slabs).  Any p.
+ * The cache, and the frame and the index, of the object that starts at p; NULL: nothing
+ * does, as far as this can tell (slab_debug, lost slabs).  Any p.
  */
 static inline __attribute__((always_inline)) struct kmem_cache *
-object_cache(const void *p, struct page **page)
+object_cache(const void *p, struct page **page, int64_t *index)
 {
 	uint64_t pfn = virt_to_pfn(p);
 
 	if (unlikely(!pfn_online(pfn)))
 		return NULL;
 	*page = pfn_to_page(pfn);
-	if (unlikely(page_kind(*page) != PK_SLAB) ||
-	    unlikely(obj_to_index_by_page((*page)->cache, *page, p) < 0))
+	if (unlikely(page_kind(*page) != PK_SLAB))
 		return NULL;
-	return (*page)->cache;
+	*index = obj_to_index_by_page((*page)->cache, *page, p);
+	return likely(*index >= 0) ? (*page)->cache : NULL;
 }
 
-/* The same in a frame where no object has a tag; NULL elsewhere, too. */
-static inline __attribute__((always_inline)) struct kmem_cache *
-untagged_cache(const void *p)
+/* Has, or had, an object of the frame a tag?  Then a free has to look at its own. */
+static inline bool page_has_tags(const struct page *page)
 {
-	struct page *page;
-	struct kmem_cache *cachep = object_cache(p, &page);
-
-	return likely(cachep) &&
-			       !__atomic_load_n(&page->tagged, __ATOMIC_RELAXED)
-		       ? cachep
-		       : NULL;
+	return __atomic_load_n(&page->tagged, __ATOMIC_RELAXED) != 0;
 }
 
 /*
@@ -231,10 +224,9 @@ size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 		  uint32_t index);
 
 /*
- * kmalloc() and kfree() of what most calls are, with no lock and nothing held: for
- * requests of 1 to `most` bytes, wipe.fast_bytes or wipe.section_bytes, and blocks
- * without a tag.  NULL and false: nothing done; so is the first call after the thread
- * was off its processor, for decay.c.
+ * kmalloc() of what most calls are, with no lock and nothing held: for requests of 1 to
+ * `most` bytes, wipe.fast_bytes or wipe.section_bytes.  NULL: nothing done; so is the
+ * first call after the thread was off its processor, for decay.c.
  */
 static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 								 uint32_t most)
@@ -248,35 +240,18 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 					 __ATOMIC_ACQUIRE));
 }
 
-static inline __attribute__((always_inline)) bool mm_free_fast(void *p)
+/* mm_lookup() without slab and objnr, of what object_cache() found; false: no tags. */
+static inline __attribute__((always_inline)) bool
+object_block(struct page *page, int64_t index, struct mm_block *b)
 {
-	struct kmem_cache *cachep;
+	uint64_t *tags = slab_tags(page->cache, page->slab);
 
-	if (unlikely(!sys_rseq_is_warm()))
-		return false;
-	cachep = untagged_cache(p);
-	return likely(cachep) && cache_push(cachep, p);
-}
-
-/* The same where others of the frame have a tag, and without one not all are dead. */
-static inline __attribute__((always_inline)) bool mm_free_untagged(void *p)
-{
-	struct kmem_cache *cachep;
-	const uint64_t *tags;
-	struct page *page;
-	int64_t index;
-
-	if (unlikely(!sys_rseq_is_warm()))
-		return false;
-	cachep = object_cache(p, &page);
-	if (unlikely(!cachep))
-		return false;
-	tags = slab_tags(cachep, page->slab);
-	index = obj_to_index_by_page(cachep, page, p);
-	if (tags &&
-	    tag_is_live(__atomic_load_n(&tags[index], __ATOMIC_RELAXED)))
-		return false;
-	return cache_push(cachep, p);
+	b->kind = MM_OBJECT;
+	b->page = page;
+	b->cache = page->cache;
+	b->usable = page->cache->buffer_size;
+	b->tag = tags + index;
+	return likely(tags);
 }
 
 /* Of most objects, in any context; 0: ask mm_lookup(). */
@@ -284,7 +259,8 @@ static inline __attribute__((always_inline)) size_t
 mm_usable_fast(const void *p)
 {
 	struct page *page;
-	const struct kmem_cache *cachep = object_cache(p, &page);
+	int64_t index;
+	const struct kmem_cache *cachep = object_cache(p, &page, &index);
 
 	return likely(cachep) ? cachep->buffer_size : 0;
 }
@@ -293,9 +269,11 @@ mm_usable_fast(const void *p)
 static inline __attribute__((always_inline)) size_t
 mm_usable_untagged(const void *p)
 {
-	const struct kmem_cache *cachep = untagged_cache(p);
+	struct page *page;
+	int64_t index;
+	const struct kmem_cache *cachep = object_cache(p, &page, &index);
 
-	return likely(cachep) ? cachep->buffer_size : 0;
+	return likely(cachep) && !page_has_tags(page) ? cachep->buffer_size : 0;
 }
 
 /* Empty all arrays and free slabs of all caches.  Returns slabs destroyed. */

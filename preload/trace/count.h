@@ -17,11 +17,13 @@
 #include "preload/trace/ages.h"
 #include "preload/trace/site.h"
 
+#define COUNT_INLINE static inline __attribute__((always_inline))
+
 #define COUNT_STORE(field, value)                                              \
 	__atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 
 /* The record to count in, or NULL; *site becomes 0 where it is that of "unknown". */
-static inline struct bs_abi_site *count_record(uint32_t *site)
+COUNT_INLINE struct bs_abi_site *count_record(uint32_t *site)
 {
 	const uint8_t *published =
 		__atomic_load_n(&site_table.published, __ATOMIC_RELAXED);
@@ -33,8 +35,8 @@ static inline struct bs_abi_site *count_record(uint32_t *site)
 }
 
 /* s or one of its shards, locked. */
-static inline struct bs_abi_site *count_lock(uint32_t site,
-					     struct bs_abi_site *s)
+COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
+					    struct bs_abi_site *s)
 {
 	if (sys_alone())
 		return s;
@@ -45,13 +47,13 @@ static inline struct bs_abi_site *count_lock(uint32_t site,
 	return s;
 }
 
-static inline void count_unlock(struct bs_abi_site *s)
+COUNT_INLINE void count_unlock(struct bs_abi_site *s)
 {
 	if (!sys_alone())
 		sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 }
 
-static inline void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
+COUNT_INLINE void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 {
 	uint32_t c;
 
@@ -67,18 +69,21 @@ static inline void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 }
 
 /* One object of that many bytes began.  kind: BS_SITE_*. */
-static inline void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
-				    uint32_t kind)
+COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
+				   uint32_t kind)
 {
 	uint64_t now_ns = segment_self()->created_ns + (now << BS_TICK_SHIFT);
+	uint32_t asked = site;
 	struct bs_abi_site *s;
 	int64_t live;
 
-	if (unlikely(!(site_kinds(site) & kind)))
-		site_mark(site, kind);
 	s = count_record(&site);
-	if (unlikely(!s))
-		return;
+	if (unlikely(!s) ||
+	    unlikely(!(__atomic_load_n(&s->kinds, __ATOMIC_RELAXED) & kind))) {
+		site_mark(asked, kind);
+		if (!s)
+			return;
+	}
 	if (unlikely(!site)) {
 		site_count_unknown(s, -(int64_t)bytes, -1);
 		COUNT_STORE(s->last_ns, now_ns);
@@ -100,8 +105,8 @@ static inline void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
  * nr objects and so many bytes ended; negative: came into being by a split.
  * birth: the tick when they began, or as many lower bits of it as a tag keeps.
  */
-static inline void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
-				   int64_t bytes, int nr)
+COUNT_INLINE void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
+				  int64_t bytes, int nr)
 {
 	struct bs_abi_site *s = count_record(&site);
 	uint64_t born;

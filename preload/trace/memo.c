@@ -42,6 +42,7 @@
 
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
+#include "preload/trace/flat.h"
 #include "preload/trace/frame.h"
 #include "preload/trace/thread.h"
 
@@ -76,7 +77,7 @@ int memo_init(void)
 		return 0;
 	sets = sys_reserve(NR_SETS * sizeof(*sets));
 	parts = sets ? sys_reserve(MEMO_BYTES) : NULL;
-	return parts ? 0 : -ENOMEM;
+	return parts ? flat_init() : -ENOMEM;
 }
 
 void memo_destroy(void)
@@ -85,6 +86,7 @@ void memo_destroy(void)
 		sys_munmap(parts, MEMO_BYTES);
 	if (sets)
 		sys_munmap(sets, NR_SETS * sizeof(*sets));
+	flat_destroy();
 	parts = NULL;
 	sets = NULL;
 	nr_given = 0;
@@ -93,7 +95,7 @@ void memo_destroy(void)
 uint64_t memo_bytes(void)
 {
 	return LOAD(nr_given) * sizeof(*parts) + NR_SETS * sizeof(*sets) +
-	       sizeof(used);
+	       sizeof(used) + flat_bytes();
 }
 
 void memo_forget(void)
@@ -102,8 +104,10 @@ void memo_forget(void)
 
 	for (i = 0; parts && i < NR_PARTS; i++)
 		STORE(sets[i / WAYS].mark[i % WAYS], 0); /* nr stays */
-	if (parts)
+	if (parts) {
 		sys_madvise(parts, MEMO_BYTES, MADV_DONTNEED);
+		flat_forget();
+	}
 }
 
 /* The part of a way that has one. */
@@ -329,8 +333,20 @@ chain_matches(const struct memo_part *part, uint32_t seq, uintptr_t sp,
 /* A stack to be found. */
 struct start {
 	uint64_t key; /* pc ^ epoch */
-	uintptr_t sp, fp;
+	uintptr_t pc, sp, fp;
+	uintptr_t place; /* of sp */
 };
+
+FRAME_INLINE struct start start_of(const struct unwind_regs *r, uint64_t epoch)
+{
+	return (struct start){
+		.key = r->pc ^ epoch,
+		.pc = r->pc,
+		.sp = r->sp,
+		.fp = r->fp,
+		.place = place_of(r->sp),
+	};
+}
 
 /* Others with this hash fill the set, or did: keep_part() may have used the second one. */
 static bool is_crowded(uint64_t hash)
@@ -365,7 +381,7 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
 		found = for_site ? LOAD(part->site) : LOAD(part->node);
 		if (*seq & 1 || LOAD(part->pc) != at->key ||
-		    LOAD(part->sp) != place_of(at->sp))
+		    LOAD(part->sp) != at->place)
 			continue;
 		match = chain_matches(part, *seq, at->sp, at->fp, 1,
 				      for_site ? TRACE_MAX_FRAMES +
@@ -381,30 +397,284 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 }
 
 static __attribute__((noinline)) uint32_t
-find_far(uint64_t epoch, const struct start *at, bool for_site, uint32_t *index,
-	 uint32_t *seq)
+find_far(const struct start *at, bool for_site, uint32_t *index, uint32_t *seq)
 {
-	uint64_t hash = live_hash(at->key ^ epoch, at->sp, LOOK_FAR);
+	uint64_t hash = live_hash(at->pc, at->sp, LOOK_FAR);
 	bool far = false;
 
 	return find_in_set(hash, at, for_site, index, seq, &far);
 }
 
-uint32_t memo_find(const struct unwind_regs *regs)
+/* ---- stacks in one piece ---------------------------------------------------------------- */
+
+/*
+ * How far from SP the return address of the frame of a pc is, as was learnt last: the
+ * lower half of the pc, then words, 0 where it depends on more than SP.  So it is known
+ * with one load which of a wrapper's callers it is.  As in live_hash(), this decides only
+ * where to look.
+ */
+#define HINT_BITS 8
+static uint64_t hints[1 << HINT_BITS];
+
+FRAME_INLINE uint64_t *hint_of(uint64_t pc_hash)
 {
-	uint64_t epoch = epoch_now();
-	struct start at = { regs->pc ^ epoch, regs->sp, regs->fp };
+	return &hints[pc_hash >> (64 - HINT_BITS)];
+}
+
+/* Of a stack in the table of those in one piece. */
+FRAME_INLINE uint64_t flat_hash(const struct start *at)
+{
+	uint64_t hash = at->pc * 0x9e3779b97f4a7c15ULL;
+	uint64_t hint = LOAD(*hint_of(hash));
+	uintptr_t words = hint >> 32;
+
+	if (likely((uint32_t)hint == (uint32_t)at->pc) && words &&
+	    likely(at->sp + words * sizeof(words) < frame_stack.here.hi))
+		hash ^= stack_word(at->sp, (unsigned int)words);
+	return (hash ^ at->place) * 0xd6e8feb86659fd93ULL;
+}
+
+static void learn_hint(const struct start *at)
+{
+	struct cfi_rule rule = frame_rule_peek(at->pc - 1);
+	uint64_t words = 0;
+
+	if (rule.type == CFI_FRAME && rule.base == CFI_BASE_SP &&
+	    rule.ra == CFI_RA_AT_CFA && rule.ra_words == -1 && rule.cfa_off > 0)
+		words = (uint64_t)rule.cfa_off / sizeof(uintptr_t) - 1;
+	STORE(*hint_of(at->pc * 0x9e3779b97f4a7c15ULL),
+	      words << 32 | (uint32_t)at->pc);
+}
+
+/* What lies behind the words of f, of version seq; they matched. */
+static __attribute__((noinline)) bool
+rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
+{
+	uint64_t behind = LOAD(f->behind);
+	struct link link = {
+		.outer = (uint32_t)behind,
+		.outer_seq = (uint32_t)(behind >> 32),
+		.next_bytes = LOAD(f->next_bytes),
+		.fp_off = LOAD(f->fp_off),
+		.frames = 1U + LOAD(f->nr_frames),
+	};
+	unsigned int max = TRACE_MAX_FRAMES + LOAD(f->nr_self);
+	const struct memo_part *part = &parts[link.outer];
+	uintptr_t fp;
+
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (LOAD(f->seq) != seq)
+		return false;
+	fp = next_fp(&link, at->sp, at->fp);
+	return __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) ==
+		       link.outer_seq &&
+	       chain_matches(part, link.outer_seq, at->sp + link.next_bytes, fp,
+			     link.frames, max) == MATCH_WHOLE;
+}
+
+FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
+{
+	struct flat *f = flat_set(hash);
+	uint32_t way, seq, site;
+
+	for (way = 0; way < FLAT_WAYS; way++, f++) {
+		/* odd: it never matches */
+		seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
+		site = LOAD(f->site);
+		if (LOAD(f->pc) != at->key || LOAD(f->sp) != at->place)
+			continue;
+		if (unlikely(at->sp + LOAD(f->span_words) * sizeof(at->sp) >
+			     frame_stack.here.hi))
+			continue;
+		if (likely(!LOAD(f->special))) {
+			if (!flat_words_match(f, seq, at->sp))
+				continue;
+		} else if (!flat_matches_special(f, seq, at->sp, at->fp)) {
+			continue;
+		}
+		if (unlikely(LOAD(f->outer) != MEMO_END) &&
+		    !rest_matches(f, seq, at))
+			continue;
+		if (unlikely(LOAD(f->credit) != FLAT_CREDIT))
+			STORE(f->credit, FLAT_CREDIT);
+		return site;
+	}
+	return 0;
+}
+
+/* What append_part() knows of the stack so far. */
+struct flattening {
+	struct flat flat;
+	unsigned int nr;   /* words */
+	uintptr_t bytes;   /* from the start to the next part */
+	uint32_t fp_words; /* where its FP is saved, or MEMO_FP_SAME */
+};
+
+static bool append_word(struct flattening *to, uintptr_t words, uintptr_t val,
+			bool relative)
+{
+	struct flat *f = &to->flat;
+
+	if (words >= FLAT_MAX_OFF || to->nr == FLAT_WORDS)
+		return false;
+	f->off[to->nr] = (uint16_t)words;
+	f->val[to->nr] = val;
+	f->relative |= (uint32_t)relative << to->nr;
+	f->span_words = (uint16_t)MAX(f->span_words, words + 1);
+	to->nr++;
+	return true;
+}
+
+/* Adds what a part depends on; false: it does not fit. */
+static bool append_part(struct flattening *to, const struct memo_part *part)
+{
+	uintptr_t base = to->bytes / sizeof(uintptr_t);
+	struct flat *f = &to->flat;
+	unsigned int i;
+
+	if (part->flags & MEMO_USES_FP) {
+		if (to->fp_words == MEMO_FP_SAME) {
+			f->special |= FLAT_USES_FP;
+			f->fp = part->fp + to->bytes;
+		} else if (!append_word(to, to->fp_words, part->fp + to->bytes,
+					true)) {
+			return false;
+		}
+	}
+	for (i = 0; i < part->nr_words; i++) {
+		bool relative = part->relative >> i & 1;
+
+		if (!append_word(to, base + part->off[i],
+				 part->val[i] + (relative ? to->bytes : 0),
+				 relative))
+			return false;
+	}
+	if (part->fp_off != MEMO_FP_SAME) {
+		to->fp_words = (uint32_t)(base + part->fp_off);
+		if (to->fp_words >= FLAT_MAX_OFF)
+			return false;
+	}
+	f->nr_frames = (uint8_t)(f->nr_frames + part->nr_frames);
+	to->bytes += part->next_bytes;
+	return true;
+}
+
+/* A part of this very version. */
+static bool read_part(struct memo_part *to, uint32_t index, uint32_t seq)
+{
+	const struct memo_part *from = &parts[index];
+	unsigned int i;
+
+	if (__atomic_load_n(&from->seq, __ATOMIC_ACQUIRE) != seq)
+		return false;
+	to->fp = LOAD(from->fp);
+	to->behind = LOAD(from->behind);
+	to->next_bytes = LOAD(from->next_bytes);
+	to->nr_words = LOAD(from->nr_words);
+	to->nr_frames = LOAD(from->nr_frames);
+	to->nr_self = LOAD(from->nr_self);
+	to->flags = LOAD(from->flags);
+	to->fp_off = LOAD(from->fp_off);
+	to->offs[0] = LOAD(from->offs[0]);
+	to->offs[1] = LOAD(from->offs[1]);
+	for (i = 0; i < MEMO_WORDS; i++)
+		to->val[i] = LOAD(from->val[i]);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD(from->seq) == seq;
+}
+
+/*
+ * Keeps the stack that begins with that version of a part in one piece, as far as whole
+ * parts fit.
+ */
+static __attribute__((noinline)) void
+flatten(const struct start *at, uint32_t index, uint32_t seq, uint32_t site)
+{
+	struct flattening to = { .fp_words = MEMO_FP_SAME }, was;
+	unsigned int i, max = TRACE_MAX_FRAMES;
+	struct memo_part part;
+
+	do {
+		was = to;
+		if (!read_part(&part, index, seq))
+			return;
+		if (!to.nr) {
+			to.flat.nr_self = part.nr_self;
+			max += part.nr_self;
+		}
+		if (!append_part(&to, &part)) {
+			to = was;
+			to.flat.outer = index;
+			to.flat.outer_seq = seq;
+			break;
+		}
+		to.flat.behind = part.behind;
+		index = part.outer;
+		seq = part.outer_seq;
+		if (1U + to.flat.nr_frames >= max)
+			to.flat.outer = MEMO_END;
+	} while (to.flat.outer < NR_PARTS);
+	if (!to.nr || to.flat.outer == MEMO_OPEN)
+		return;
+	to.flat.site = site;
+	to.flat.pc = at->key;
+	to.flat.sp = at->place;
+	to.flat.next_bytes = (uint32_t)to.bytes;
+	to.flat.fp_off = (uint16_t)to.fp_words;
+	if (to.fp_words != MEMO_FP_SAME)
+		to.flat.span_words =
+			(uint16_t)MAX(to.flat.span_words, to.fp_words + 1);
+	for (i = to.nr; i % FLAT_GROUP_WORDS; i++)
+		append_word(&to, to.flat.off[0], to.flat.val[0],
+			    to.flat.relative & 1);
+	to.flat.nr_groups = (uint8_t)(to.nr / FLAT_GROUP_WORDS);
+	if (to.flat.relative)
+		to.flat.special |= FLAT_RELATIVE;
+	flat_keep(flat_hash(at), &to.flat);
+}
+
+/* A stack was recognised by its parts, for the n-th time. */
+#define FLAT_AFTER 16
+
+FRAME_INLINE void note_recognised(const struct start *at, uint32_t index,
+				  uint32_t seq, uint32_t site)
+{
+	uint8_t times = LOAD(used[index]);
+
+	if (times < FLAT_AFTER) {
+		STORE(used[index], (uint8_t)(times + 1));
+		return;
+	}
+	learn_hint(at);
+	if (flat_wants(flat_hash(at)))
+		flatten(at, index, seq, site);
+}
+
+static __attribute__((noinline)) uint32_t find_parts(const struct start *at)
+{
 	uint32_t index, seq, site;
 	bool far = false;
+
+	site = find_in_set(live_hash(at->pc, at->sp, LOOK_AHEAD), at, true,
+			   &index, &seq, &far);
+	if (unlikely(!site) && far)
+		site = find_far(at, true, &index, &seq);
+	if (likely(site))
+		note_recognised(at, index, seq, site);
+	return site;
+}
+
+uint32_t memo_find(const struct unwind_regs *regs)
+{
+	struct start at;
+	uint32_t site;
 
 	if (unlikely(!parts || regs->exact))
 		return 0;
 	frame_range_begin(regs->sp);
-	site = find_in_set(live_hash(regs->pc, regs->sp, LOOK_AHEAD), &at, true,
-			   &index, &seq, &far);
-	if (unlikely(!site) && far)
-		site = find_far(epoch, &at, true, &index, &seq);
-	return site;
+	at = start_of(regs, epoch_now());
+	site = find_flat(flat_hash(&at), &at);
+	return likely(site) ? site : find_parts(&at);
 }
 
 /* ---- walking --------------------------------------------------------------------------- */
@@ -422,7 +692,7 @@ static inline bool is_cut(const struct unwind_regs *r)
 static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 		      size_t nr)
 {
-	struct start at = { r->pc ^ walk->epoch, r->sp, r->fp };
+	struct start at = start_of(r, walk->epoch);
 	uint32_t index, seq, node;
 	bool far = false;
 
@@ -432,7 +702,7 @@ static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 	node = find_in_set(live_hash(r->pc, r->sp, LOOK_AHEAD), &at, false,
 			   &index, &seq, &far);
 	if (!node && far)
-		node = find_far(walk->epoch, &at, false, &index, &seq);
+		node = find_far(&at, false, &index, &seq);
 	if (!node || nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES)
 		return false;
 	walk->tail = index;

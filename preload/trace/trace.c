@@ -19,16 +19,14 @@
 #include "preload/internal.h"
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
-#include "preload/trace/count.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/libunwind.h"
 #include "preload/trace/memo.h"
+#include "preload/trace/object.h"
 #include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
 #include "preload/trace/thread.h"
 #include "preload/trace/unwind.h"
-
-#define SLACK_MAX ((1U << TAG_SLACK_BITS) - 1)
 
 static bool trace_up; /* the tables are there */
 
@@ -161,16 +159,18 @@ static uint32_t site_of_stack(struct stack *st, bool refresh)
 
 /* ---- the running stack --------------------------------------------------------------- */
 
-/* The slow way: walk, find or make the site, remember it. */
-static __attribute__((noinline)) uint32_t
-site_by_walk(const struct unwind_regs *regs)
+__attribute__((noinline)) uint32_t
+trace_site_by_walk(const struct unwind_regs *regs)
 {
 	struct memo_walk walk;
 	enum unwind_end end;
 	struct stack st;
-	uint32_t site, root = thread_walks();
+	uint32_t site, root;
 	bool odd;
 
+	if (unlikely(!trace_up))
+		return 0;
+	root = thread_walks();
 	st.nr = memo_walk(regs, &walk, st.pcs, &end);
 	st.node = walk.node;
 	odd = end == UNWIND_ODD;
@@ -258,7 +258,7 @@ static inline uint32_t running_site(const struct unwind_regs *regs,
 	}
 	if (rate && !*rate)
 		*rate = sampling_choose_new(regs->pc, bytes);
-	return rate && *rate == SAMPLING_SKIP ? 0 : site_by_walk(regs);
+	return rate && *rate == SAMPLING_SKIP ? 0 : trace_site_by_walk(regs);
 }
 
 uint32_t trace_current_site(void)
@@ -275,36 +275,10 @@ uint32_t trace_current_site(void)
 
 /* ---- tags -------------------------------------------------------------------------------- */
 
-/*
- * A memalign far beyond the size has more slack than a tag holds; it then counts
- * as that much larger, when it begins and when it ends.
- */
-static uint32_t slack_of(size_t usable, size_t requested)
-{
-	size_t slack = usable > requested ? usable - requested : 0;
-
-	return slack < SLACK_MAX ? (uint32_t)slack : SLACK_MAX;
-}
-
 static void tag_missed(void)
 {
 	sampling_missed();
 	mm_count(BS_VMSTAT_SITES_DROPPED, 1);
-}
-
-static uint64_t begin(uint32_t site, uint32_t kind, size_t usable,
-		      uint32_t slack)
-{
-	uint64_t now = site_now();
-
-	site_count_alloc(site, now, usable - slack, kind);
-	return tag_make(site, slack, (uint32_t)now);
-}
-
-static inline bool is_ready(void)
-{
-	return likely(
-		__atomic_load_n(&segment_self()->ready, __ATOMIC_ACQUIRE));
 }
 
 /*
@@ -319,12 +293,6 @@ static __attribute__((noinline)) bool make_tag(struct mm_block *b)
 		return true;
 	tag_missed();
 	return false;
-}
-
-static void attribute(struct mm_block *b, uint32_t site, uint32_t slack)
-{
-	mm_set_tag(b, begin(site, BS_SITE_OBJECT, b->usable, slack),
-		   sampling_is_sparse());
 }
 
 /* A sample stands for others; its tag says at which rate. */
@@ -345,14 +313,14 @@ static __attribute__((noinline)) void attribute_sample(struct mm_block *b,
 static __attribute__((noinline)) void
 attribute_rare(struct mm_block *b, uint32_t site, uint32_t slack, uint32_t rate)
 {
-	bool young = !is_ready() && segment_child_lock();
+	bool young = !trace_is_ready() && segment_child_lock();
 
 	if (young)
 		segment_child_grew();
 	if (rate)
 		attribute_sample(b, site, slack, rate);
 	else
-		attribute(b, site, slack);
+		trace_attribute(b, site, slack);
 	if (young)
 		segment_child_unlock();
 }
@@ -361,13 +329,13 @@ bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate)
 {
 	uint32_t site = running_site(regs, requested, &rate);
-	uint32_t slack = slack_of(b->usable, requested);
+	uint32_t slack = trace_slack(b->usable, requested);
 
 	if (unlikely(rate == SAMPLING_SKIP) ||
 	    (unlikely(!b->tag) && !make_tag(b)))
 		return false;
-	if (likely(is_ready()) && likely(!rate))
-		attribute(b, site, slack);
+	if (likely(trace_is_ready()) && likely(!rate))
+		trace_attribute(b, site, slack);
 	else
 		attribute_rare(b, site, slack, rate);
 	return true;
@@ -380,20 +348,7 @@ void trace_atomic_alloc(struct mm_block *b, size_t requested)
 	if (!b->tag)
 		tag_missed(); /* a handler can not make the place */
 	else if (trace_up)
-		attribute(b, 0, slack_of(b->usable, requested));
-}
-
-/* The living bit goes; of two threads that free the same object one is told. */
-static inline uint64_t end_tag(uint64_t *tag)
-{
-	uint64_t was = __atomic_load_n(tag, __ATOMIC_RELAXED);
-
-	if (!tag_is_live(was))
-		return was;
-	if (!sys_alone())
-		return __atomic_fetch_and(tag, ~TAG_LIVE, __ATOMIC_ACQ_REL);
-	*tag = was & ~TAG_LIVE;
-	return was;
+		trace_attribute(b, 0, trace_slack(b->usable, requested));
 }
 
 static __attribute__((noinline)) void end_sample(uint64_t tag, uint64_t bytes)
@@ -407,17 +362,16 @@ static __attribute__((noinline)) void end_sample(uint64_t tag, uint64_t bytes)
 
 static inline bool take_tag(struct mm_block *b)
 {
-	uint64_t tag = end_tag(b->tag);
+	uint64_t tag = trace_end_tag(b->tag);
 
 	if (!tag_is_live(tag))
 		return sampling_is_sparse();
-	mm_tag_gone(b);
-	if (unlikely(tag_rate(tag))) {
-		end_sample(tag, b->usable - tag_slack(tag));
+	if (likely(!tag_rate(tag))) {
+		trace_end(b, tag);
 		return true;
 	}
-	site_count_free(tag_site(tag), site_now(), tag_birth(tag),
-			(int64_t)(b->usable - tag_slack(tag)), 1);
+	mm_tag_gone(b);
+	end_sample(tag, b->usable - tag_slack(tag));
 	return true;
 }
 
@@ -442,7 +396,7 @@ bool trace_free(struct mm_block *b)
 {
 	if (unlikely(!b->tag))
 		return !trace_is_dead(b);
-	return is_ready() ? take_tag(b) : take_young_tag(b);
+	return trace_is_ready() ? take_tag(b) : take_young_tag(b);
 }
 
 uint64_t trace_map_tag(size_t bytes, const struct unwind_regs *regs)
@@ -451,12 +405,12 @@ uint64_t trace_map_tag(size_t bytes, const struct unwind_regs *regs)
 	uint64_t tag;
 	bool young;
 
-	if (is_ready())
-		return begin(site, BS_SITE_MMAP, bytes, 0);
+	if (trace_is_ready())
+		return trace_begin(site, BS_SITE_MMAP, bytes, 0);
 	young = segment_child_lock();
 	if (young)
 		segment_child_grew();
-	tag = begin(site, BS_SITE_MMAP, bytes, 0);
+	tag = trace_begin(site, BS_SITE_MMAP, bytes, 0);
 	if (young)
 		segment_child_unlock();
 	return tag;

@@ -58,6 +58,12 @@ bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate);
 
 /*
+ * The site of a stack that memo_find() does not know: walks it, finds or makes its site,
+ * and remembers it.  0: the tables are not there, or it has no frame.
+ */
+uint32_t trace_site_by_walk(const struct unwind_regs *regs);
+
+/*
  * The same for a block made in a handler inside the allocator: site 0, no lock.
  * Any context.
  */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "preload/mm/slab.h"
+#include "preload/trace/flat.h"
 #include "preload/trace/sampling.h"
 #include "tests/unit/trace_harness.h"
 
@@ -711,13 +712,27 @@ static __attribute__((noinline)) void *deep(unsigned int depth, size_t size)
 }
 
 /* The memo must tell stacks apart that differ in their number of frames alone. */
+/* Often enough for a stack to be kept in one piece, and to be met there. */
+#define ROUNDS 60
+
+/* The stack of a site is kept in one piece. */
+static bool is_flat(uint32_t site)
+{
+	uint32_t i;
+
+	for (i = 0; i < (flat_mask + 1) * FLAT_WAYS; i++)
+		if (flat_table[i].site == site)
+			return true;
+	return false;
+}
+
 static void recursion_depth_is_part_of_the_stack(void **state)
 {
-	uint32_t site[30];
 	volatile unsigned int i, k; /* one place: not unrolled */
+	uint32_t site[30], nr_flat = 0;
 
 	(void)state;
-	for (k = 0; k < 3; k++)
+	for (k = 0; k < ROUNDS; k++)
 		for (i = 0; i < 30; i++) {
 			void *p = deep(i, 40);
 
@@ -728,6 +743,9 @@ static void recursion_depth_is_part_of_the_stack(void **state)
 		}
 	for (i = 1; i < 30; i++)
 		assert_int_not_equal(site[i], site[i - 1]);
+	for (i = 0; i < 30; i++)
+		nr_flat += is_flat(site[i]);
+	assert_in_range(nr_flat, 20, 30); /* the longest go on with parts */
 }
 
 /*
@@ -800,17 +818,22 @@ static void frame_pointer_tells_equal_words_apart(void **state)
 			break;
 	}
 	assert_true(room < ROOM_FIRST);
-	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+	for (i = 0; i < ARRAY_SIZE(steps) + 4 * ROUNDS; i++) {
+		unsigned int more = i - (unsigned int)ARRAY_SIZE(steps);
+		struct step step = { false, more / ROUNDS & 1 };
 		uint32_t got;
 
-		if (steps[i].forget)
+		if (i < ARRAY_SIZE(steps))
+			step = steps[i];
+		if (step.forget)
 			memo_forget();
-		got = go(steps[i].second, room);
-		if (site[steps[i].second])
-			assert_int_equal(got, site[steps[i].second]);
-		site[steps[i].second] = got;
+		got = go(step.second, room);
+		if (site[step.second])
+			assert_int_equal(got, site[step.second]);
+		site[step.second] = got;
 	}
 	assert_int_not_equal(site[0], site[1]);
+	assert_true(is_flat(site[0]) && is_flat(site[1]));
 }
 
 static __attribute__((noinline)) uint32_t walks_of(void *(*fn)(size_t),
@@ -871,7 +894,7 @@ static void crowded_stacks_are_told_apart(void **state)
 	volatile unsigned int i, k;
 
 	(void)state;
-	for (k = 0; k < 20; k++)
+	for (k = 0; k < ROUNDS; k++)
 		for (i = 0; i < NR; i++) {
 			void *p = by_bits(INNER + NR_BITS, i << INNER);
 
