@@ -89,14 +89,14 @@ typedef uint64_t __attribute__((may_alias)) word_t;
 #define NR_WORDS   (sizeof(struct flat) / sizeof(word_t))
 #define WORD_OF(x) (offsetof(struct flat, x) / sizeof(word_t))
 
-/* All but seq, site and credit, which are in the first and the last word. */
+/* All but seq and site, which are in the first word. */
 static void copy(struct flat *to, const struct flat *from)
 {
 	const word_t *in = (const word_t *)from;
 	word_t *out = (word_t *)to;
 	size_t i;
 
-	for (i = 1; i < NR_WORDS - 1; i++)
+	for (i = 1; i < NR_WORDS; i++)
 		STORE(out[i], in[i]);
 }
 
@@ -106,10 +106,11 @@ static bool is_same(const struct flat *a, const struct flat *b)
 	const word_t *x = (const word_t *)a, *y = (const word_t *)b;
 	size_t i;
 
-	for (i = 1; i < NR_WORDS - 1; i++)
-		if (i != WORD_OF(behind) && LOAD(x[i]) != y[i])
+	for (i = 1; i < NR_WORDS; i++)
+		if (i != WORD_OF(behind) && i != WORD_OF(credit) &&
+		    LOAD(x[i]) != y[i])
 			return false;
-	return LOAD(a->site) != 0;
+	return LOAD(a->site) == b->site;
 }
 
 static void grow(void)
@@ -171,6 +172,5 @@ void flat_keep(uint64_t hash, const struct flat *from)
 		__atomic_fetch_add(&nr_used, 1, __ATOMIC_RELAXED);
 	copy(to, from);
 	STORE(to->site, from->site);
-	STORE(to->credit, FLAT_CREDIT);
 	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_RELEASE);
 }

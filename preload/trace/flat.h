@@ -22,7 +22,7 @@
 #include "preload/trace/frame.h"
 
 #define FLAT_GROUP_WORDS 4U
-#define FLAT_NR_GROUPS	 8U
+#define FLAT_NR_GROUPS	 5U
 #define FLAT_WORDS	 (FLAT_GROUP_WORDS * FLAT_NR_GROUPS)
 #define FLAT_MAX_OFF	 UINT16_MAX /* words from sp */
 
@@ -50,17 +50,16 @@ struct flat {
 	uint16_t span_words;
 	uint32_t relative;
 	uint8_t nr_groups;
-	uint8_t nr_frames; /* return addresses among the words */
-	uint8_t nr_self;
 	uint8_t special; /* FLAT_* */
+	uint8_t room;	 /* for so many frames more, of those that are kept */
+	uint8_t credit;	 /* what it has before another stack takes its place */
 	union {
 		uint16_t off[FLAT_WORDS];
 		uint64_t offs[FLAT_NR_GROUPS];
 	};
 	uintptr_t val[FLAT_WORDS];
-	uint8_t credit; /* what it has before another stack takes its place */
 } __attribute__((aligned(64)));
-_Static_assert(sizeof(struct flat) == 384, "six cache lines");
+_Static_assert(sizeof(struct flat) == 256, "four cache lines");
 
 #define FLAT_USES_FP  0x1U
 #define FLAT_RELATIVE 0x2U

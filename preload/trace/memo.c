@@ -456,9 +456,8 @@ rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
 		.outer_seq = (uint32_t)(behind >> 32),
 		.next_bytes = LOAD(f->next_bytes),
 		.fp_off = LOAD(f->fp_off),
-		.frames = 1U + LOAD(f->nr_frames),
 	};
-	unsigned int max = TRACE_MAX_FRAMES + LOAD(f->nr_self);
+	unsigned int room = LOAD(f->room);
 	const struct memo_part *part = &parts[link.outer];
 	uintptr_t fp;
 
@@ -469,7 +468,7 @@ rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
 	return __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) ==
 		       link.outer_seq &&
 	       chain_matches(part, link.outer_seq, at->sp + link.next_bytes, fp,
-			     link.frames, max) == MATCH_WHOLE;
+			     0, room) == MATCH_WHOLE;
 }
 
 FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
@@ -505,7 +504,8 @@ FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
 /* What append_part() knows of the stack so far. */
 struct flattening {
 	struct flat flat;
-	unsigned int nr;   /* words */
+	unsigned int nr; /* words */
+	unsigned int frames;
 	uintptr_t bytes;   /* from the start to the next part */
 	uint32_t fp_words; /* where its FP is saved, or MEMO_FP_SAME */
 };
@@ -554,7 +554,7 @@ static bool append_part(struct flattening *to, const struct memo_part *part)
 		if (to->fp_words >= FLAT_MAX_OFF)
 			return false;
 	}
-	f->nr_frames = (uint8_t)(f->nr_frames + part->nr_frames);
+	to->frames += part->nr_frames;
 	to->bytes += part->next_bytes;
 	return true;
 }
@@ -590,7 +590,7 @@ static bool read_part(struct memo_part *to, uint32_t index, uint32_t seq)
 static __attribute__((noinline)) void
 flatten(const struct start *at, uint32_t index, uint32_t seq, uint32_t site)
 {
-	struct flattening to = { .fp_words = MEMO_FP_SAME }, was;
+	struct flattening to = { .fp_words = MEMO_FP_SAME, .frames = 1 }, was;
 	unsigned int i, max = TRACE_MAX_FRAMES;
 	struct memo_part part;
 
@@ -598,10 +598,8 @@ flatten(const struct start *at, uint32_t index, uint32_t seq, uint32_t site)
 		was = to;
 		if (!read_part(&part, index, seq))
 			return;
-		if (!to.nr) {
-			to.flat.nr_self = part.nr_self;
+		if (!to.nr)
 			max += part.nr_self;
-		}
 		if (!append_part(&to, &part)) {
 			to = was;
 			to.flat.outer = index;
@@ -611,12 +609,14 @@ flatten(const struct start *at, uint32_t index, uint32_t seq, uint32_t site)
 		to.flat.behind = part.behind;
 		index = part.outer;
 		seq = part.outer_seq;
-		if (1U + to.flat.nr_frames >= max)
+		if (to.frames >= max)
 			to.flat.outer = MEMO_END;
 	} while (to.flat.outer < NR_PARTS);
 	if (!to.nr || to.flat.outer == MEMO_OPEN)
 		return;
 	to.flat.site = site;
+	to.flat.room = (uint8_t)(max - MIN(max, to.frames));
+	to.flat.credit = FLAT_CREDIT;
 	to.flat.pc = at->key;
 	to.flat.sp = at->place;
 	to.flat.next_bytes = (uint32_t)to.bytes;
