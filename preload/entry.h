@@ -70,7 +70,7 @@ BS_INLINE bool bs_is_plain(size_t align, gfp_t gfp)
 BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
 	void *p = bs_is_plain(align, gfp)
-			  ? mm_alloc_fast(size, mm_wipe_page.wipe.fast_bytes)
+			  ? mm_alloc_fast(size, mm_wipe->fast_bytes)
 			  : NULL;
 
 	if (likely(p))
@@ -84,15 +84,14 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 BS_INLINE bool bs_passes(size_t size, size_t align, gfp_t gfp, uintptr_t pc)
 {
 	static_assert(KMALLOC_FINE <= SAMPLING_SMALL, "sections are for less");
-	return bs_is_plain(align, gfp) &&
-	       size - 1 < mm_wipe_page.wipe.section_bytes &&
+	return bs_is_plain(align, gfp) && size - 1 < mm_wipe->section_bytes &&
 	       sampling_skips(pc, size);
 }
 
 /* ... then this allocates. */
 BS_INLINE void *bs_alloc_passed(size_t size, size_t align, gfp_t gfp)
 {
-	void *p = mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes);
+	void *p = mm_alloc_fast(size, mm_wipe->section_bytes);
 
 	if (unlikely(!p))
 		return bs_alloc_slow(size, align, gfp);

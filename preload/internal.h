@@ -114,9 +114,6 @@ enum bs_client_word {
 };
 #define BS_READY 1U
 
-/* mm.wipe, or a page of zeroes before the start.  Never NULL. */
-extern BS_HIDDEN struct mm_wipe *bs_wipe;
-
 /* A seccomp filter is (being) installed: nothing but memory calls and futex. */
 extern BS_HIDDEN bool bs_sandboxed;
 
@@ -158,7 +155,7 @@ static inline __attribute__((always_inline)) bool bs_enter(void)
 		return false;
 	bs_tls.depth = 1;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (likely(bs_wipe->client[BS_CLIENT_READY] == BS_READY))
+	if (likely(mm_wipe->client[BS_CLIENT_READY] == BS_READY))
 		return true;
 	return bs_enter_slow(__builtin_return_address(0));
 }

@@ -103,7 +103,7 @@ alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
 	p = bs_is_plain(align, gfp)
-		    ? mm_alloc_fast(size, mm_wipe_page.wipe.section_bytes)
+		    ? mm_alloc_fast(size, mm_wipe->section_bytes)
 		    : NULL;
 	if (likely(p))
 		p = gfp & __GFP_ZERO ? memset(p, 0, size) : p;

@@ -598,7 +598,7 @@ static uint64_t windows_per_tick(uint64_t cohort_ns)
 static void set_pointers(bool published)
 {
 	struct bs_abi_header *h = (struct bs_abi_header *)(void *)self.base;
-	struct mm_pub *pub = &mm.wipe->pub;
+	struct mm_pub *pub = &mm_wipe->pub;
 	struct segment *seg = segment_self();
 
 	seg->control = section(BS_SEC_CONTROL);

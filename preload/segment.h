@@ -9,7 +9,7 @@
  *         before the second thread of a process can reach it.
  *
  * Every pointer into the mapping lives in the page that fork wipes
- * (mm.wipe->client), so a forked child has none until it made its own; the
+ * (mm_wipe->client), so a forked child has none until it made its own; the
  * mapping itself is MADV_DONTFORK.  No descriptor is kept.
  *
  * Not published is a normal state: no directory, full tmpfs, RLIMIT_FSIZE,
@@ -74,12 +74,12 @@ __extension__ typedef unsigned __int128 segment_u128;
 
 static inline struct segment *segment_self(void)
 {
-	return (struct segment *)(void *)&mm.wipe->client[BS_CLIENT_SEGMENT];
+	return (struct segment *)(void *)&mm_wipe->client[BS_CLIENT_SEGMENT];
 }
 
 /*
  * At the start, after mm_init(): makes the file, maps it, fills the header, sets
- * mm.wipe->pub and calls mm_publish_all().  0: published.  -errno: not published,
+ * mm_wipe->pub and calls mm_publish_all().  0: published.  -errno: not published,
  * private tables took its place (say nothing: this is a normal state; a directory
  * of somebody else's is reported once with sys_say()).
  * Context: inside (bs_enter() held), no lock held.

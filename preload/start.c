@@ -3,7 +3,7 @@
  * start.c - how the library comes to life, in a new process image and in every
  * kind of child, and how it ends.
  *
- * Owns:   bs_tls, bs_wipe, bs_pid; the order of start-up.
+ * Owns:   bs_tls, bs_pid; the order of start-up.
  * Layer:  preload.
  * Locks:  one of its own, around the start; outermost of all.
  *
@@ -26,8 +26,6 @@
 
 __thread __attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
 
-static struct mm_wipe not_started; /* all zero: nobody is ready */
-struct mm_wipe *bs_wipe = &not_started;
 pid_t bs_pid;
 bool bs_unwinder_wanted;
 bool bs_tracing;
@@ -72,9 +70,7 @@ static void start(void)
 		state = ST_FAILED;
 		return;
 	}
-	mm.wipe->alive = 1;
-	mm.wipe->client[BS_CLIENT_STARTING] = 1; /* the lock moves along */
-	__atomic_store_n(&bs_wipe, mm.wipe, __ATOMIC_RELEASE);
+	mm_wipe->alive = 1;
 	segment_create();
 	if (bs_stacks)
 		trace_init();
@@ -94,7 +90,7 @@ void bs_child(bool raw)
 	if (bs_stacks)
 		trace_fork_child(raw);
 	bs_pid = bs_sandboxed ? 0 : sys_getpid();
-	bs_wipe->alive = 1;
+	mm_wipe->alive = 1;
 }
 
 /*
@@ -103,19 +99,14 @@ void bs_child(bool raw)
  */
 static void start_lock(void)
 {
-	for (;;) {
-		struct mm_wipe *w = __atomic_load_n(&bs_wipe, __ATOMIC_ACQUIRE);
-
-		if (!__atomic_exchange_n(&w->client[BS_CLIENT_STARTING], 1,
-					 __ATOMIC_ACQUIRE))
-			return;
+	while (__atomic_exchange_n(&mm_wipe->client[BS_CLIENT_STARTING], 1,
+				   __ATOMIC_ACQUIRE))
 		sys_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-	}
 }
 
 static void start_unlock(void)
 {
-	__atomic_store_n(&bs_wipe->client[BS_CLIENT_STARTING], 0,
+	__atomic_store_n(&mm_wipe->client[BS_CLIENT_STARTING], 0,
 			 __ATOMIC_RELEASE);
 }
 
@@ -129,16 +120,16 @@ static bool come_to_life(void)
 	start_lock();
 	if (state == ST_DOWN)
 		start();
-	else if (state == ST_UP && !bs_wipe->alive)
+	else if (state == ST_UP && !mm_wipe->alive)
 		bs_child(true);
 	if (state == ST_UP && !bs_tracing && !segment_self()->ready)
 		segment_child_called();
 	if (state == ST_UP && (bs_tracing || segment_self()->ready)) {
-		bs_wipe->client[BS_CLIENT_READY] = BS_READY;
+		mm_wipe->client[BS_CLIENT_READY] = BS_READY;
 		if (mm.rseq)
-			bs_wipe->section_bytes = (uint32_t)MIN(
+			mm_wipe->section_bytes = (uint32_t)MIN(
 				KMALLOC_FINE, route_from_bytes - 1);
-		bs_wipe->fast_bytes = bs_tracing ? 0 : bs_wipe->section_bytes;
+		mm_wipe->fast_bytes = bs_tracing ? 0 : mm_wipe->section_bytes;
 	}
 	start_unlock();
 	return state == ST_UP;
@@ -159,7 +150,7 @@ bool bs_enter_slow(void *caller)
 		}
 	}
 	if (ok && bs_unwinder_wanted)
-		bs_wipe->client[BS_CLIENT_READY] = 0; /* ask again */
+		mm_wipe->client[BS_CLIENT_READY] = 0; /* ask again */
 	if (!ok)
 		bs_tls.depth = 0;
 	errno = saved_errno;
@@ -194,7 +185,7 @@ static void mark_exited(void)
 {
 	struct bs_abi_header *header;
 
-	if (state != ST_UP || !bs_wipe->alive || !bs_is_owner())
+	if (state != ST_UP || !mm_wipe->alive || !bs_is_owner())
 		return;
 	header = segment_self()->header;
 	if (!header)

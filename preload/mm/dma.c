@@ -30,7 +30,7 @@
 
 static void device_publish(unsigned int nr)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	const struct bs_abi_device *dev = &mm.device[nr];
 	struct bs_abi_section *sec;
 	struct bs_abi_device *out;

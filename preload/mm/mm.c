@@ -63,10 +63,9 @@ void mm_default_config(struct mm_config *config)
 
 static void init_wipe(void)
 {
-	mm.wipe = &mm_wipe_page.wipe;
 	/* Before Linux 4.14 refused: then only pthread_atfork tells of fork. */
-	sys_madvise(mm.wipe, PAGE_SIZE, MADV_WIPEONFORK);
-	mm.wipe->alive = 1;
+	sys_madvise(mm_wipe, PAGE_SIZE, MADV_WIPEONFORK);
+	mm_wipe->alive = 1;
 }
 
 int mm_init(const struct mm_config *config, const struct mm_client *client)
@@ -90,7 +89,7 @@ int mm_init(const struct mm_config *config, const struct mm_client *client)
 	init_wipe();
 	mm.rseq = sys_rseq_init();
 	if (mm.rseq)
-		mm.wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
+		mm_wipe->slots = mm.nr_stops ? 0 : mm.nr_slots;
 	else
 		sys_rseq_stay_cold();
 	err = page_alloc_init();
@@ -138,8 +137,8 @@ void mm_count(enum bs_vmstat_item item, int64_t n)
 		v = __atomic_add_fetch(&mm.vmstat[item], (uint64_t)n,
 				       __ATOMIC_RELAXED);
 
-	if (mm.wipe && mm.wipe->pub.vmstat)
-		__atomic_store_n(&mm.wipe->pub.vmstat[item], v,
+	if (mm_wipe->pub.vmstat)
+		__atomic_store_n(&mm_wipe->pub.vmstat[item], v,
 				 __ATOMIC_RELAXED);
 }
 
@@ -234,7 +233,7 @@ static struct bs_abi_event *event_slot(const struct mm_pub *pub,
 
 void mm_event_make(const struct mm_event *e)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	uint64_t now_ns = sys_now_ns(), number;
 	uint32_t site = 0, suppressed;
 	struct bs_abi_section *sec;
@@ -270,7 +269,7 @@ void mm_sections_stop(void)
 	sys_lock(&mm.stop_lock, SYS_RANK_STOP);
 	/* Held meanwhile: whoever comes second finds them stopped, too. */
 	if (!mm.nr_stops++ && mm.rseq) {
-		__atomic_store_n(&mm.wipe->slots, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&mm_wipe->slots, 0, __ATOMIC_RELAXED);
 		if (!sys_alone())
 			sys_rseq_restart_all();
 	}
@@ -281,7 +280,7 @@ void mm_sections_start(void)
 {
 	sys_lock(&mm.stop_lock, SYS_RANK_STOP);
 	if (!--mm.nr_stops && mm.rseq)
-		__atomic_store_n(&mm.wipe->slots, mm.nr_slots,
+		__atomic_store_n(&mm_wipe->slots, mm.nr_slots,
 				 __ATOMIC_RELEASE);
 	sys_unlock(&mm.stop_lock, SYS_RANK_STOP);
 }
@@ -292,8 +291,8 @@ void mm_sections_end(void)
 		return;
 	mm_sections_stop();
 	__atomic_store_n(&mm.rseq, false, __ATOMIC_RELEASE);
-	__atomic_store_n(&mm.wipe->fast_bytes, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&mm.wipe->section_bytes, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm_wipe->fast_bytes, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm_wipe->section_bytes, 0, __ATOMIC_RELAXED);
 }
 
 /* ---- all locks ---------------------------------------------------------------------- */
@@ -379,7 +378,7 @@ static void forget_publication(void)
 {
 	uint64_t slot;
 
-	mm.wipe->alive = 1;
+	mm_wipe->alive = 1;
 	mm.nr_events = 0;
 	while (mm.area_slot_next > 1 &&
 	       (slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
@@ -446,7 +445,7 @@ unsigned int mm_raw_child(void)
 	lost += slab_raw_child();
 	mm.nr_stops = 0;
 	if (mm.rseq)
-		mm.wipe->slots = mm.nr_slots;
+		mm_wipe->slots = mm.nr_slots;
 	if (lost)
 		mm_count(BS_VMSTAT_FORK_ABANDONED, lost);
 	return lost;
@@ -472,10 +471,10 @@ void mm_publish_all(void)
 		zone_publish(&mm.zone[i]);
 		zone_publish_pagemap(&mm.zone[i]);
 	}
-	mm.wipe->pub.header->section[BS_SEC_ZONES].count = mm.nr_zones;
+	mm_wipe->pub.header->section[BS_SEC_ZONES].count = mm.nr_zones;
 	list_for_each(pos, &mm.cache_chain)
 		cache_publish(list_entry(pos, struct kmem_cache, next));
-	mm.wipe->pub.header->section[BS_SEC_CACHES].count = mm.nr_cache_slots;
+	mm_wipe->pub.header->section[BS_SEC_CACHES].count = mm.nr_cache_slots;
 	slab_debug_publish();
 	devices_publish();
 	forget_publication();

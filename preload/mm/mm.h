@@ -569,6 +569,7 @@ union mm_wipe_page {
 };
 /* All zero before the start.  Direct, because malloc() and free() begin with it. */
 extern __attribute__((visibility("hidden"))) union mm_wipe_page mm_wipe_page;
+#define mm_wipe (&mm_wipe_page.wipe)
 
 /* What slab_debug found, for a report.  Sites may be 0: not known. */
 struct slab_error {
@@ -648,7 +649,6 @@ struct mm_ratelimit {
 struct mm {
 	bool up;
 	bool rseq; /* arrays are used in sections, too; never again once false */
-	struct mm_wipe *wipe;
 	char *base;	      /* address of pfn 0 */
 	struct page *mem_map; /* of pfn 0; only online sections are mapped */
 	uint64_t nr_pfns;     /* size of all windows */

@@ -52,7 +52,7 @@ bool zone_watermark_ok(const struct zone *zone, unsigned int order,
 
 void zone_publish(struct zone *zone)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_zone *stat = &zone->stat;
 	struct bs_abi_zone *out;
 
@@ -71,7 +71,7 @@ void zone_publish(struct zone *zone)
 
 void pagemap_publish(uint64_t pfn, uint64_t nr_pages, uint8_t value)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_section *sec;
 	uint64_t end = pfn + nr_pages;
 
@@ -486,7 +486,7 @@ void zone_publish_pagemap(struct zone *zone)
 	uint64_t end = zone->start_pfn + zone->stat.spanned_pages;
 	uint64_t pfn = zone->start_pfn, nr;
 
-	if (!mm.wipe->pub.pagemap)
+	if (!mm_wipe->pub.pagemap)
 		return;
 	for (; pfn < end; pfn += nr) {
 		const struct page *page = pfn_to_page(pfn);

@@ -5,7 +5,7 @@
 
 #include "preload/mm/mm.h"
 
-/* Arena, windows, zones; 0 or -ENOMEM.  mm.config and mm.wipe are set. */
+/* Arena, windows, zones; 0 or -ENOMEM.  mm.config is set. */
 int page_alloc_init(void);
 void page_alloc_destroy(void);
 

@@ -71,14 +71,13 @@ int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 /* Without a lock, in a section; NULL: the long way. */
 static inline void *cache_pop(struct kmem_cache *cachep)
 {
-	return rseq_pop((void *const *)cachep->open, &mm_wipe_page.wipe.slots);
+	return rseq_pop((void *const *)cachep->open, &mm_wipe->slots);
 }
 
 /* False: the long way; objp may be free already. */
 static inline bool cache_push(struct kmem_cache *cachep, void *objp)
 {
-	return rseq_push((void *const *)cachep->open, &mm_wipe_page.wipe.slots,
-			 objp);
+	return rseq_push((void *const *)cachep->open, &mm_wipe->slots, objp);
 }
 
 /* This CPU's array, locked; NULL: there is none or it is taken. */
@@ -103,7 +102,7 @@ static inline void *kmem_cache_alloc_sized(struct kmem_cache *cachep, gfp_t gfp,
 	void *objp;
 
 	if (mm.rseq) {
-		objp = mm_wipe_page.wipe.slots ? cache_pop(cachep) : NULL;
+		objp = mm_wipe->slots ? cache_pop(cachep) : NULL;
 		return likely(objp) ? objp
 				    : cache_alloc_slow(cachep, NULL, gfp, size);
 	}
@@ -132,7 +131,7 @@ static inline int kmem_cache_free(struct kmem_cache *cachep, void *objp)
 	struct array_cache *ac;
 
 	if (mm.rseq) {
-		if (mm_wipe_page.wipe.slots && cache_push(cachep, objp))
+		if (mm_wipe->slots && cache_push(cachep, objp))
 			return 0;
 		return cache_free_slow(cachep, NULL, objp);
 	}

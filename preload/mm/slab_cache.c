@@ -353,7 +353,7 @@ static void publish_counters(const struct kmem_cache *cachep,
 /* The cache's record, safe to write; NULL: not published. */
 static struct bs_abi_cache *record_of(const struct kmem_cache *cachep)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_cache *out;
 
 	if (!pub->caches ||
@@ -563,7 +563,7 @@ static struct kmem_cache *tags_cache(uint32_t num, const char **why)
 static void register_cache(struct kmem_cache *cachep, uint32_t slot,
 			   struct kmem_cache **install)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 
 	cachep->pub_slot = slot;
 	if (install)

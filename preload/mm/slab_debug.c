@@ -346,7 +346,7 @@ static struct owners *owners_get(void)
 
 static void owner_publish(const struct bs_abi_owner *from, uint32_t nr)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_section *sec;
 
 	if (!pub->header || !pub->owners)

@@ -121,7 +121,7 @@ int vm_walk(int (*fn)(struct vm_struct *area, void *arg), void *arg)
 static void take_slot(struct vm_struct *area)
 {
 	struct bs_abi_section *sec =
-		&mm.wipe->pub.header->section[BS_SEC_AREAS];
+		&mm_wipe->pub.header->section[BS_SEC_AREAS];
 	uint64_t slot = bitset_first(&mm.area_slot_free);
 
 	if (slot != BITSET_NONE) {
@@ -137,7 +137,7 @@ static void take_slot(struct vm_struct *area)
 
 void vm_publish(struct vm_struct *area)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_area *out;
 
 	if (!pub->areas)
@@ -172,7 +172,7 @@ void vm_publish(struct vm_struct *area)
 
 static void unpublish(struct vm_struct *area)
 {
-	const struct mm_pub *pub = &mm.wipe->pub;
+	const struct mm_pub *pub = &mm_wipe->pub;
 	struct bs_abi_area *out;
 
 	if (!area->pub_slot)

@@ -40,7 +40,7 @@ static bool pub_claim(const void *p, size_t len)
 /* After mm_init(). */
 static inline void pub_attach(void)
 {
-	struct mm_pub *to = &mm.wipe->pub;
+	struct mm_pub *to = &mm_wipe->pub;
 
 	memset(&pub, 0, sizeof(pub));
 	pub.header.section[BS_SEC_ZONES].capacity = BS_MAX_ZONES;

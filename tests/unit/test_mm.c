@@ -1142,7 +1142,7 @@ static void mm_raw_child_gives_up_what_was_locked(void **state)
 		cachep->list3.list_lock.word = 1;
 		mm.zone[0].lock.word = 2;
 		mm.meta_lock.word = 1;
-		if (mm.wipe->alive) /* the page must have been wiped */
+		if (mm_wipe->alive) /* the page must have been wiped */
 			_exit(10);
 		if (mm_raw_child() != 3)
 			_exit(11);

@@ -810,9 +810,9 @@ static void mm_sections_end_leaves_the_locked_arrays(void **state)
 	mm_sections_end();
 	mm_sections_end();
 	assert_false(mm.rseq);
-	assert_int_equal(mm.wipe->slots, 0);
+	assert_int_equal(mm_wipe->slots, 0);
 	assert_mm_holds();
-	assert_int_equal(mm.wipe->slots, 0);
+	assert_int_equal(mm_wipe->slots, 0);
 	for (i = 0; i < 50; i++)
 		assert_int_equal(kmem_cache_free(c, p[i]), 0);
 	assert_int_equal(kmem_cache_free(c, p[49]), -EALREADY);
@@ -1498,7 +1498,7 @@ static void section_frees_only_where_no_tag_lives(void **state)
 	start(with_dedicated);
 	if (!mm.rseq)
 		skip();
-	mm.wipe->section_bytes = KMALLOC_FINE;
+	mm_wipe->section_bytes = KMALLOC_FINE;
 	for (i = 0; i < 3; i++) {
 		p[i] = mm_alloc(100, 1, GFP_KERNEL);
 		b[i] = block_of(p[i]);
@@ -1683,10 +1683,10 @@ static void publish_here(void)
 	memset(pub_owners, 0, sizeof(pub_owners));
 	header.section[BS_SEC_CACHES].capacity = MM_MAX_CACHES;
 	header.section[BS_SEC_OWNERS].capacity = ARRAY_SIZE(pub_owners);
-	mm.wipe->pub.caches = pub_caches;
-	mm.wipe->pub.owners = pub_owners;
-	mm.wipe->pub.claim = claim;
-	mm.wipe->pub.header = &header;
+	mm_wipe->pub.caches = pub_caches;
+	mm_wipe->pub.owners = pub_owners;
+	mm_wipe->pub.claim = claim;
+	mm_wipe->pub.header = &header;
 }
 
 static void kmem_cache_record_tells_all(void **state)

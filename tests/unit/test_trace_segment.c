@@ -44,8 +44,8 @@ static void again(void)
 {
 	trace_destroy();
 	segment_destroy();
-	memset(mm.wipe->client, 0, sizeof(mm.wipe->client));
-	memset(&mm.wipe->pub, 0, sizeof(mm.wipe->pub));
+	memset(mm_wipe->client, 0, sizeof(mm_wipe->client));
+	memset(&mm_wipe->pub, 0, sizeof(mm_wipe->pub));
 	segment_create();
 	trace_init();
 }
@@ -152,7 +152,7 @@ static void assert_counts_go_on_unpublished(void)
 
 	assert_non_null(segment_self()->header);
 	assert_int_equal(segment_self()->published, 0);
-	assert_null(mm.wipe->pub.header);
+	assert_null(mm_wipe->pub.header);
 	if (trace_verify(why, sizeof(why)))
 		fail_msg("%s", why);
 	traced_free(p);

@@ -245,8 +245,8 @@ static void full_depot_cuts_stacks_but_not_the_thread(void **state)
 	(void)state;
 	trace_destroy();
 	segment_destroy();
-	memset(mm.wipe->client, 0, sizeof(mm.wipe->client));
-	memset(&mm.wipe->pub, 0, sizeof(mm.wipe->pub));
+	memset(mm_wipe->client, 0, sizeof(mm_wipe->client));
+	memset(&mm_wipe->pub, 0, sizeof(mm_wipe->pub));
 	bs_options.nr_nodes = 64;
 	segment_create();
 	trace_init();

@@ -17,7 +17,6 @@
 
 struct bs_options bs_options;
 __thread __attribute__((tls_model("initial-exec"))) struct bs_tls bs_tls;
-struct mm_wipe *bs_wipe;
 pid_t bs_pid;
 bool bs_sandboxed;
 bool bs_unwinder_wanted;
@@ -51,8 +50,7 @@ static int start(bool threads, uint64_t fixed_pages)
 	bs_pid = getpid();
 	if (mm_init(&bs_options.mm, &client))
 		return -1;
-	mm.wipe->alive = 1;
-	bs_wipe = mm.wipe;
+	mm_wipe->alive = 1;
 	segment_create();
 	trace_init();
 	return 0;
@@ -175,7 +173,7 @@ pid_t traced_fork(void)
 	segment_child(false);
 	trace_fork_child(false);
 	bs_pid = getpid();
-	bs_wipe->alive = 1;
+	mm_wipe->alive = 1;
 	return 0;
 }
 
