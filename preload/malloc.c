@@ -67,18 +67,14 @@ BS_COLD void bs_free_atomic(void *p)
 		mm_count(BS_VMSTAT_FOREIGN_FREES, 1);
 }
 
-static inline void attribute(void *p, size_t size,
-			     const struct unwind_regs *regs)
+static __attribute__((noinline)) void attribute(void *p, size_t size,
+						const struct unwind_regs *regs)
 {
+	uint32_t rate = sampling_choose(regs->pc, size);
+	uint64_t begin = sampling_cost_begin();
 	bool recorded = false;
 	struct mm_block b;
-	uint64_t begin;
-	uint32_t rate;
 
-	if (likely(trace_alloc_fast(p, size, regs)))
-		return;
-	rate = sampling_choose(regs->pc, size);
-	begin = sampling_cost_begin();
 	if (likely(rate != SAMPLING_SKIP) && likely(!mm_lookup(p, &b))) {
 		recorded = trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
@@ -94,6 +90,21 @@ __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
 	attribute(p, size, &regs);
 }
 
+/* What trace=exact does with most requests.  Inside; NULL: ask bs_alloc_block(). */
+BS_INLINE void *alloc_exact(size_t size, size_t align, gfp_t gfp,
+			    const struct unwind_regs *regs)
+{
+	void *p = bs_is_plain(align, gfp) && trace_is_plain()
+			  ? mm_alloc_fast(size, mm_wipe->section_bytes)
+			  : NULL;
+
+	if (unlikely(!p))
+		return NULL;
+	if (unlikely(!trace_alloc_fast(p, size, regs)))
+		attribute(p, size, regs);
+	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
+}
+
 /* regs: NULL where no call site is wanted. */
 static inline __attribute__((always_inline)) void *
 alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
@@ -102,15 +113,12 @@ alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
-	p = bs_is_plain(align, gfp)
-		    ? mm_alloc_fast(size, mm_wipe->section_bytes)
-		    : NULL;
-	if (likely(p))
-		p = gfp & __GFP_ZERO ? memset(p, 0, size) : p;
-	else
+	p = regs ? alloc_exact(size, align, gfp, regs) : NULL;
+	if (unlikely(!p)) {
 		p = bs_alloc_block(size, align, gfp);
-	if (regs && likely(p))
-		attribute(p, size, regs);
+		if (regs && likely(p))
+			attribute(p, size, regs);
+	}
 	bs_leave();
 	if (unlikely(!p))
 		errno = ENOMEM;

@@ -239,6 +239,20 @@ static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 					 __ATOMIC_ACQUIRE));
 }
 
+/* Index and frame of an object that the cache has just given out. */
+static inline __attribute__((always_inline)) int64_t
+object_index(const void *p, struct page **page)
+{
+	uint32_t offset;
+
+	*page = pfn_to_page(virt_to_pfn(p));
+	offset = (uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) +
+		 (*page)->from_s_mem;
+	return (int64_t)((uint64_t)offset *
+				 (*page)->cache->reciprocal_buffer_size >>
+			 32);
+}
+
 /* mm_lookup() without slab and objnr, of what object_cache() found; false: no tags. */
 static inline __attribute__((always_inline)) bool
 object_block(struct page *page, int64_t index, struct mm_block *b)
