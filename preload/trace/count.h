@@ -72,7 +72,7 @@ COUNT_INLINE void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 				   uint32_t kind)
 {
-	uint64_t now_ns = segment_self()->created_ns + (now << BS_TICK_SHIFT);
+	uint64_t now_ns = site_table.created_ns + (now << BS_TICK_SHIFT);
 	uint32_t asked = site;
 	struct bs_abi_site *s;
 	int64_t live;

@@ -50,6 +50,7 @@ int site_init(uint32_t capacity)
 		return -ENOMEM;
 	max_sites = capacity;
 	nr_sites = 1; /* unknown */
+	site_table.created_ns = segment_self()->created_ns;
 	return site_new_segment();
 }
 
@@ -427,7 +428,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 		count_cohort(s, site_window(born), begins ? 1 : -1);
 	if (begins)
 		STORE(s->last_ns,
-		      segment_self()->created_ns + (now << BS_TICK_SHIFT));
+		      site_table.created_ns + (now << BS_TICK_SHIFT));
 	else if (site)
 		ages_count_lifetime(s, now - born, 1);
 	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);

@@ -38,6 +38,7 @@ struct site {
 extern __attribute__((visibility("hidden"))) struct site_table {
 	struct site *sites;
 	uint8_t *published;
+	uint64_t created_ns; /* the first ancestor's start */
 } site_table;
 
 int site_init(uint32_t nr_sites);
@@ -54,7 +55,7 @@ uint32_t site_nr(void);
  */
 static inline __attribute__((always_inline)) uint64_t site_now(void)
 {
-	uint64_t created_ns = segment_self()->created_ns;
+	uint64_t created_ns = site_table.created_ns;
 	uint64_t now_ns = sys_now_coarse_ns();
 
 	mm_decay_clock(now_ns);

@@ -352,6 +352,26 @@ static void child_that_makes_few_calls_makes_no_file(void **state)
 	traced_free(p);
 }
 
+/* Before it has a segment it knows the time since its first ancestor's start. */
+static void child_without_segment_notes_when_objects_are_born(void **state)
+{
+	uint64_t created_ns = segment_self()->created_ns;
+	pid_t pid = traced_fork();
+
+	(void)state;
+	if (!pid) {
+		void *p = traced_alloc(10);
+		uint64_t ns = sys_now_ns() - created_ns;
+		struct mm_block b;
+
+		CHILD_CHECK(!segment_self()->header);
+		CHILD_CHECK(!mm_lookup(p, &b));
+		CHILD_CHECK(tag_birth(*b.tag) <= ns >> BS_TICK_SHIFT);
+		_exit(0);
+	}
+	assert_int_equal(child_status(pid), 0);
+}
+
 /* Inherited objects are live in the child's books, those it freed first are not. */
 static void child_counters_are_rebuilt_from_live_tags(void **state)
 {
@@ -687,6 +707,7 @@ int main(void)
 		T(claim_accounts_each_page_once),
 		T(exit_is_told),
 		T(child_gets_its_own_segment_when_it_made_calls),
+		T(child_without_segment_notes_when_objects_are_born),
 		T(child_that_makes_few_calls_makes_no_file),
 		T(child_counters_are_rebuilt_from_live_tags),
 		T(child_keeps_stacks_and_their_numbers),
