@@ -49,7 +49,7 @@
 #define WAYS	  8U
 #define NR_PARTS  (MEMO_BYTES / sizeof(struct memo_part))
 #define NR_SETS	  (NR_PARTS / WAYS)
-#define SET_SHIFT (64 - 10)
+#define SET_SHIFT (64 - 9)
 _Static_assert(NR_SETS == 1UL << (64 - SET_SHIFT), "sets by hash");
 
 /*

@@ -24,7 +24,7 @@
 #define TRACE_MAX_FRAMES 128U
 
 /* Memory of the table, bytes; a power of two. */
-#define MEMO_BYTES (1UL << 20)
+#define MEMO_BYTES (1UL << 19)
 
 /* 0, or -ENOMEM: then nothing is ever remembered. */
 int memo_init(void);
