@@ -34,11 +34,11 @@ COUNT_INLINE struct bs_abi_site *count_record(uint32_t *site)
 	return site_record_slow(site);
 }
 
-/* s or one of its shards, locked. */
+/* s or one of its shards, locked; an only thread needs no lock. */
 COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
-					    struct bs_abi_site *s)
+					    struct bs_abi_site *s, bool alone)
 {
-	if (sys_alone())
+	if (likely(alone))
 		return s;
 	if (unlikely(__atomic_load_n(&site_table.sites[site].shards,
 				     __ATOMIC_ACQUIRE)) ||
@@ -47,9 +47,9 @@ COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
 	return s;
 }
 
-COUNT_INLINE void count_unlock(struct bs_abi_site *s)
+COUNT_INLINE void count_unlock(struct bs_abi_site *s, bool alone)
 {
-	if (!sys_alone())
+	if (!alone)
 		sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 }
 
@@ -68,11 +68,25 @@ COUNT_INLINE void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 		ages_count_cohort(s, c, nr);
 }
 
+/*
+ * The same for objects that were born at a tick, which is at born_ns.  Most were at that
+ * of the site's last allocation, which is of the newest cohort.
+ */
+COUNT_INLINE void count_at(struct bs_abi_site *s, uint64_t tick,
+			   uint64_t born_ns, int nr)
+{
+	if (likely(born_ns == s->last_ns))
+		COUNT_STORE(s->cohort_live, s->cohort_live + (uint32_t)nr);
+	else
+		count_cohort(s, site_window(tick), nr);
+}
+
 /* One object of that many bytes began.  kind: BS_SITE_*. */
 COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 				   uint32_t kind)
 {
-	uint64_t now_ns = site_table.created_ns + (now << BS_TICK_SHIFT);
+	uint64_t now_ns = site_tick_ns(now);
+	bool alone = sys_alone();
 	uint32_t asked = site;
 	struct bs_abi_site *s;
 	int64_t live;
@@ -89,16 +103,16 @@ COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 		COUNT_STORE(s->last_ns, now_ns);
 		return;
 	}
-	s = count_lock(site, s);
+	s = count_lock(site, s, alone);
 	COUNT_STORE(s->allocs, s->allocs + 1);
 	COUNT_STORE(s->bytes_allocated, s->bytes_allocated + bytes);
 	live = (int64_t)(s->bytes_allocated - s->bytes_freed);
 	if (live > (int64_t)s->peak_live_bytes)
 		COUNT_STORE(s->peak_live_bytes, (uint64_t)live);
-	if (s->last_ns != now_ns)
+	count_at(s, now, now_ns, 1);
+	if (unlikely(s->last_ns < now_ns))
 		COUNT_STORE(s->last_ns, now_ns);
-	count_cohort(s, site_window(now), 1);
-	count_unlock(s);
+	count_unlock(s, alone);
 }
 
 /*
@@ -109,6 +123,7 @@ COUNT_INLINE void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
 				  int64_t bytes, int nr)
 {
 	struct bs_abi_site *s = count_record(&site);
+	bool alone = sys_alone();
 	uint64_t born;
 
 	if (unlikely(!s))
@@ -118,17 +133,17 @@ COUNT_INLINE void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
 		return;
 	}
 	born = site_birth_tick(now, birth);
-	s = count_lock(site, s);
+	s = count_lock(site, s, alone);
 	if (unlikely(nr != 1 || bytes < 0)) {
 		site_count_split(s, now, born, bytes, nr);
 	} else {
 		COUNT_STORE(s->frees, s->frees + 1);
 		COUNT_STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
-		count_cohort(s, site_window(born), -1);
+		count_at(s, born, site_tick_ns(born), -1);
 		if (now != born)
 			ages_count_lifetime(s, now - born, 1);
 	}
-	count_unlock(s);
+	count_unlock(s, alone);
 }
 
 #endif

@@ -427,8 +427,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 	if (site)
 		count_cohort(s, site_window(born), begins ? 1 : -1);
 	if (begins)
-		STORE(s->last_ns,
-		      site_table.created_ns + (now << BS_TICK_SHIFT));
+		STORE(s->last_ns, MAX(s->last_ns, site_tick_ns(now)));
 	else if (site)
 		ages_count_lifetime(s, now - born, 1);
 	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);

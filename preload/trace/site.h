@@ -62,6 +62,12 @@ static inline __attribute__((always_inline)) uint64_t site_now(void)
 	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
 }
 
+/* When a tick began: CLOCK_MONOTONIC. */
+static inline uint64_t site_tick_ns(uint64_t tick)
+{
+	return site_table.created_ns + (tick << BS_TICK_SHIFT);
+}
+
 #define SITE_MAX_WINDOW ((1U << 28) - 1)
 
 /* The birth window of a tick. */
