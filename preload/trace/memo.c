@@ -677,12 +677,72 @@ uint32_t memo_find(const struct unwind_regs *regs)
 	return likely(site) ? site : find_parts(&at);
 }
 
+/* Gives a way a part, or finds it has one.  False: none is left. */
+static bool give_part(uint16_t *nr)
+{
+	uint16_t none = 0;
+	uint32_t n;
+
+	if (LOAD(*nr))
+		return true;
+	if (LOAD(nr_given) == NR_PARTS)
+		return false;
+	n = __atomic_add_fetch(&nr_given, 1, __ATOMIC_RELAXED);
+	if (n > NR_PARTS) {
+		STORE(nr_given, (uint32_t)NR_PARTS);
+		return false;
+	}
+	/* a page that is read first is faulted in twice */
+	STORE(parts[n - 1].seq, 0);
+	/* of two threads one loses a part, for good */
+	__atomic_compare_exchange_n(nr, &none, (uint16_t)n, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* A way that is free, else one not used since it was asked last, else by turns. */
+static uint32_t choose_way(uint32_t set)
+{
+	static uint32_t turn;
+	uint32_t way, i, first = LOAD(turn) + 1;
+
+	for (way = 0; way < WAYS; way++)
+		if (!LOAD(sets[set].mark[way]) && give_part(&sets[set].nr[way]))
+			return way;
+	STORE(turn, first);
+	for (i = 0; i < WAYS; i++) {
+		way = (first + i) % WAYS;
+		if (!LOAD(sets[set].nr[way]))
+			continue;
+		if (!LOAD(used[part_in(set, way)]))
+			break;
+		STORE(used[part_in(set, way)], 0);
+	}
+	return way;
+}
+
 /* ---- walking --------------------------------------------------------------------------- */
 
 /* A place where every part ends that comes by. */
 static inline bool is_cut(const struct unwind_regs *r)
 {
 	return (hash_of(r->pc, place_of(r->sp)) >> 20 & 7) == 0;
+}
+
+/*
+ * Chooses where the part that begins at r is kept, if it is: its lines, which nobody has
+ * touched for long, come while the frames are walked.
+ */
+static uint8_t prepare_way(const struct unwind_regs *r)
+{
+	uint64_t hash = live_hash(r->pc, r->sp, LOOK_AHEAD);
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way = choose_way(set);
+
+	if (LOAD(sets[set].nr[way])) {
+		__builtin_prefetch(&parts[part_in(set, way)], 1);
+		__builtin_prefetch(&parts[part_in(set, way)].val, 1);
+	}
+	return (uint8_t)way;
 }
 
 /*
@@ -841,6 +901,9 @@ size_t memo_walk(const struct unwind_regs *regs, struct memo_walk *walk,
 			return nr - 1;
 		}
 		part_of(walk, walk->nr_parts)->node = (uint32_t)nr;
+		if (parts)
+			walk->way[walk->nr_parts % MEMO_MAX_PARTS] =
+				prepare_way(&r);
 		next = walk_part(&r, part_of(walk, walk->nr_parts++), pcs, &nr);
 	}
 	if (next == FRAME_OUTERMOST || next == FRAME_LOST)
@@ -917,50 +980,6 @@ static bool has_outer(const struct memo_part *part)
 
 	return outer >= NR_PARTS ||
 	       LOAD(parts[outer].seq) == (uint32_t)(behind >> 32);
-}
-
-/* Gives a way a part, or finds it has one.  False: none is left. */
-static bool give_part(uint16_t *nr)
-{
-	uint16_t none = 0;
-	uint32_t n;
-
-	if (LOAD(*nr))
-		return true;
-	if (LOAD(nr_given) == NR_PARTS)
-		return false;
-	n = __atomic_add_fetch(&nr_given, 1, __ATOMIC_RELAXED);
-	if (n > NR_PARTS) {
-		STORE(nr_given, (uint32_t)NR_PARTS);
-		return false;
-	}
-	/* a page that is read first is faulted in twice */
-	STORE(parts[n - 1].seq, 0);
-	/* of two threads one loses a part, for good */
-	__atomic_compare_exchange_n(nr, &none, (uint16_t)n, false,
-				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-	return true;
-}
-
-/* A way that is free, else one not used since it was asked last, else by turns. */
-static uint32_t choose_way(uint32_t set)
-{
-	static uint32_t turn;
-	uint32_t way, i, first = LOAD(turn) + 1;
-
-	for (way = 0; way < WAYS; way++)
-		if (!LOAD(sets[set].mark[way]) && give_part(&sets[set].nr[way]))
-			return way;
-	STORE(turn, first);
-	for (i = 0; i < WAYS; i++) {
-		way = (first + i) % WAYS;
-		if (!LOAD(sets[set].nr[way]))
-			continue;
-		if (!LOAD(used[part_in(set, way)]))
-			break;
-		STORE(used[part_in(set, way)], 0);
-	}
-	return way;
 }
 
 enum found {
@@ -1044,7 +1063,7 @@ static bool write_part(uint64_t hash, uint32_t way,
  * of the stack which begins with the part; 0: none does.
  */
 static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
-			  uint32_t site, uint32_t *seq)
+			  uint32_t site, uint32_t chosen, uint32_t *seq)
 {
 	uint64_t hash = live_hash(pc, part->sp, LOOK_AHEAD);
 	uint32_t set, way;
@@ -1053,10 +1072,11 @@ static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
 	if (found == FOUND_OTHER) {
 		hash = live_hash(pc, part->sp, LOOK_FAR);
 		found = find_same(hash, part, site, &way, seq);
+		chosen = WAYS;
 	}
 	set = (uint32_t)(hash >> SET_SHIFT);
 	if (way == WAYS)
-		way = choose_way(set);
+		way = chosen < WAYS ? chosen : choose_way(set);
 	if (!LOAD(sets[set].nr[way]))
 		return MEMO_OPEN;
 	if (found == FOUND_SAME)
@@ -1106,7 +1126,8 @@ void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain)
 		part->node = node_of(walk, part, chain);
 		part->outer = outer;
 		part->outer_seq = outer < NR_PARTS ? seq : 0;
-		outer = keep_part(part, pc, i ? 0 : site, &seq);
+		outer = keep_part(part, pc, i ? 0 : site,
+				  walk->way[i % MEMO_MAX_PARTS], &seq);
 		if (outer == MEMO_OPEN)
 			return;
 	}

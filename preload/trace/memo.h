@@ -125,6 +125,7 @@ struct memo_walk {
 	uint32_t tail, tail_seq; /* what lies behind the last part */
 	uint32_t node;
 	struct memo_part part[MEMO_MAX_PARTS];
+	uint8_t way[MEMO_MAX_PARTS]; /* chosen for it */
 };
 
 #endif
