@@ -14,20 +14,18 @@
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
 
-#define DEPTH_BITS  8
-#define MAX_BUCKETS (1U << 17)
-/* A page at first; as many as there are nodes in them, later. */
-#define FIRST_BUCKETS (PAGE_SIZE / sizeof(uint32_t))
+#define DEPTH_BITS 8
+#define NODE_BITS  22
+#define NODE_MASK  ((1U << NODE_BITS) - 1)
+_Static_assert(SEGMENT_NR_NODES <= 1U << NODE_BITS, "a node's number fits");
+/* A page at first, doubled when three of four are taken. */
+#define FIRST_SLOTS (PAGE_SIZE / sizeof(uint32_t))
 _Static_assert(DEPOT_MAX_DEPTH < 1U << DEPTH_BITS, "a depth fits");
 
-/*
- * next < the node's own number, so a chain always ends.  All but next and site are
- * constant once the node is linked.
- */
+/* All but site is constant once the node is in the table. */
 struct node {
 	uint64_t pc;
 	uint32_t parent;
-	uint32_t next; /* in the bucket; 0: end */
 	uint32_t site; /* 0: none */
 	uint32_t depth : DEPTH_BITS;
 	uint32_t generation : 32 - DEPTH_BITS;
@@ -36,77 +34,91 @@ struct node {
 _Static_assert(sizeof(struct node) == DEPOT_PRIVATE_BYTES, "accounted for");
 
 static struct node *nodes;
-static uint32_t *buckets;
-static uint32_t bucket_mask, nr_in_buckets;
+/*
+ * Nodes by hash of what they are, in the next slot that is free: the node's number in
+ * the lower bits, more of the hash above, so that one that is not there is missed
+ * without a look at nodes.  0: free.
+ */
+static uint32_t *slots;
+static uint32_t slot_mask, nr_in_slots, max_slots;
 static uint8_t *published, *stale; /* stale: of the parent's file */
 static uint32_t nr_nodes, max_nodes;
 static struct sys_lock depot_lock;
 
 int depot_init(uint32_t capacity)
 {
+	max_slots = FIRST_SLOTS;
+	while (max_slots / 2 < capacity)
+		max_slots *= 2;
 	nodes = sys_reserve(capacity * sizeof(*nodes));
-	buckets = sys_reserve(MAX_BUCKETS * sizeof(*buckets));
-	if (!nodes || !buckets)
+	slots = sys_reserve(max_slots * sizeof(*slots));
+	if (!nodes || !slots)
 		return -ENOMEM;
 	max_nodes = capacity;
 	nr_nodes = 1; /* the root */
-	bucket_mask = FIRST_BUCKETS - 1;
-	nr_in_buckets = 0;
+	slot_mask = FIRST_SLOTS - 1;
+	nr_in_slots = 0;
 	return depot_new_segment();
 }
 
 void depot_destroy(void)
 {
 	sys_munmap(nodes, max_nodes * sizeof(*nodes));
-	sys_munmap(buckets, MAX_BUCKETS * sizeof(*buckets));
+	sys_munmap(slots, max_slots * sizeof(*slots));
 	sys_munmap(published ? published : stale, max_nodes);
 	published = stale = NULL;
 	nodes = NULL;
-	buckets = NULL;
+	slots = NULL;
 	nr_nodes = max_nodes = 0;
 }
 
-/* Whoever finds nothing looks again with the lock held, so it may grow meanwhile. */
-static uint32_t *bucket_of(uint32_t parent, uintptr_t pc, uint32_t generation)
+static inline uint64_t hash_of(uint32_t parent, uintptr_t pc,
+			       uint32_t generation)
 {
-	uint32_t mask = __atomic_load_n(&bucket_mask, __ATOMIC_RELAXED);
 	uint64_t h = pc ^ (uint64_t)parent << 32 ^ (uint64_t)generation << 20;
 
 	h *= 0x9e3779b97f4a7c15ULL;
 	h ^= h >> 29;
-	h *= 0xbf58476d1ce4e5b9ULL;
-	return &buckets[h >> 32 & mask];
+	return h * 0xbf58476d1ce4e5b9ULL;
 }
 
-static void link_node(uint32_t i)
+/* The upper bits of a slot; the lower half of the hash says where it is. */
+static inline uint32_t mark_of(uint64_t hash)
 {
-	struct node *n = &nodes[i];
-	uint32_t *bucket = bucket_of(n->parent, n->pc, n->generation);
-
-	__atomic_store_n(&n->next, *bucket, __ATOMIC_RELAXED);
-	__atomic_store_n(bucket, i, __ATOMIC_RELEASE);
+	return (uint32_t)(hash >> 32) & ~NODE_MASK;
 }
 
-/* The node behind its parent is in no bucket; see add_chain(). */
-static void fill_buckets(void)
+static void put_in_slot(uint32_t i)
+{
+	const struct node *n = &nodes[i];
+	uint64_t hash = hash_of(n->parent, n->pc, n->generation);
+	uint32_t slot = (uint32_t)hash & slot_mask;
+
+	while (slots[slot])
+		slot = (slot + 1) & slot_mask;
+	__atomic_store_n(&slots[slot], mark_of(hash) | i, __ATOMIC_RELEASE);
+}
+
+/* The node behind its parent is in no slot; see add_chain(). */
+static void fill_slots(void)
 {
 	uint32_t i;
 
-	for (i = 0; i <= bucket_mask; i++)
-		__atomic_store_n(&buckets[i], 0, __ATOMIC_RELAXED);
+	for (i = 0; i <= slot_mask; i++)
+		__atomic_store_n(&slots[i], 0, __ATOMIC_RELAXED);
 	for (i = 1; i < nr_nodes; i++)
 		if (nodes[i].parent != i - 1)
-			link_node(i);
+			put_in_slot(i);
 }
 
 /* depot_lock held. */
-static void add_to_bucket(uint32_t i)
+static void add_to_slots(uint32_t i)
 {
-	link_node(i);
-	if (++nr_in_buckets <= bucket_mask || bucket_mask == MAX_BUCKETS - 1)
+	put_in_slot(i);
+	if (++nr_in_slots <= slot_mask / 4 * 3 || slot_mask == max_slots - 1)
 		return;
-	__atomic_store_n(&bucket_mask, 2 * bucket_mask + 1, __ATOMIC_RELAXED);
-	fill_buckets();
+	__atomic_store_n(&slot_mask, 2 * slot_mask + 1, __ATOMIC_RELAXED);
+	fill_slots();
 }
 
 static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
@@ -118,17 +130,25 @@ static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
 	       n->generation == generation;
 }
 
+/* Whoever finds nothing looks again with the lock held, so they may be moved meanwhile. */
 static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 {
-	uint32_t i = parent + 1;
+	uint32_t mask = __atomic_load_n(&slot_mask, __ATOMIC_RELAXED);
+	uint32_t i = parent + 1, slot, word;
+	uint64_t hash;
 
 	if (i < depot_nr_nodes() && is_child(i, parent, pc, generation))
 		return i;
-	i = __atomic_load_n(bucket_of(parent, pc, generation),
-			    __ATOMIC_ACQUIRE);
-	while (i && !is_child(i, parent, pc, generation))
-		i = __atomic_load_n(&nodes[i].next, __ATOMIC_ACQUIRE);
-	return i ? i : DEPOT_NONE;
+	hash = hash_of(parent, pc, generation);
+	for (slot = (uint32_t)hash & mask;; slot = (slot + 1) & mask) {
+		word = __atomic_load_n(&slots[slot], __ATOMIC_ACQUIRE);
+		if (!word)
+			return DEPOT_NONE;
+		i = word & NODE_MASK;
+		if (word == (mark_of(hash) | i) &&
+		    is_child(i, parent, pc, generation))
+			return i;
+	}
 }
 
 /*
@@ -190,7 +210,7 @@ static void count_dropped(void)
 
 /*
  * The frames that are missing below a node, as one row of nodes; the innermost one.
- * Each is found as the one behind its parent, so only the first is in a bucket: most
+ * Each is found as the one behind its parent, so only the first is in a slot: most
  * nodes have one child, and a look-up along a row takes a cache line for two or three
  * frames.  Seen only when all are filled.  depot_lock held.
  */
@@ -212,7 +232,7 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 	publish(first, i - first);
 	__atomic_store_n(&nr_nodes, i, __ATOMIC_RELEASE);
 	if (first != parent + 1)
-		add_to_bucket(first);
+		add_to_slots(first);
 	return i - 1;
 }
 
@@ -262,7 +282,7 @@ out:
 	return DEPOT_NONE;
 }
 
-/* A node that is no frame: at depth 0, and found by its bucket. */
+/* A node that is no frame: at depth 0, and found by its slot. */
 static uint32_t add_root(uint64_t pc)
 {
 	uint32_t i = nr_nodes;
@@ -273,7 +293,7 @@ static uint32_t add_root(uint64_t pc)
 	publish(i, 1);
 	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
 	if (i != 1)
-		add_to_bucket(i);
+		add_to_slots(i);
 	return i;
 }
 
@@ -303,7 +323,7 @@ uint64_t depot_bytes(void)
 {
 	uint64_t nr = depot_nr_nodes();
 
-	return nr * DEPOT_NODE_BYTES + (bucket_mask + 1) * sizeof(*buckets);
+	return nr * DEPOT_NODE_BYTES + (slot_mask + 1) * sizeof(*slots);
 }
 
 uint32_t depot_depth(uint32_t node)
@@ -329,7 +349,7 @@ uint32_t depot_nr_nodes(void)
 void depot_fork_child(void)
 {
 	if (depot_lock.word)
-		fill_buckets(); /* somebody may have been at it */
+		fill_slots(); /* somebody may have been at it */
 	depot_lock.word = 0;
 	stale = published ? published : stale;
 	published = NULL;
