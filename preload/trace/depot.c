@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "preload/mm/mm.h"
 #include "preload/segment.h"
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
@@ -22,16 +23,66 @@ _Static_assert(SEGMENT_NR_NODES <= 1U << NODE_BITS, "a node's number fits");
 #define FIRST_SLOTS (PAGE_SIZE / sizeof(uint32_t))
 _Static_assert(DEPOT_MAX_DEPTH < 1U << DEPTH_BITS, "a depth fits");
 
-/* All but site is constant once the node is in the table. */
+/*
+ * Two words, so that four nodes are in a cache line:
+ *
+ *	code:	pc, PC_BITS; above, the lower bits of the generation
+ *	rest:	site (0: none), parent, depth, the other bits of the generation
+ *
+ * All but site is constant once the node is in the table.
+ */
 struct node {
-	uint64_t pc;
-	uint32_t parent;
-	uint32_t site; /* 0: none */
-	uint32_t depth : DEPTH_BITS;
-	uint32_t generation : 32 - DEPTH_BITS;
+	uint64_t code;
+	uint64_t rest;
 };
 
 _Static_assert(sizeof(struct node) == DEPOT_PRIVATE_BYTES, "accounted for");
+
+#define PC_BITS	     57U /* of user space, with five-level page tables, too */
+#define PC_MASK	     ((UINT64_C(1) << PC_BITS) - 1)
+#define GEN_LOW_BITS (64 - PC_BITS)
+#define PARENT_SHIFT TAG_SITE_BITS
+#define DEPTH_SHIFT  (PARENT_SHIFT + NODE_BITS)
+#define GEN_SHIFT    (DEPTH_SHIFT + DEPTH_BITS)
+#define SITE_MASK    ((UINT64_C(1) << TAG_SITE_BITS) - 1)
+#define FAMILY	     (~SITE_MASK & ~(UINT64_C(0xff) << DEPTH_SHIFT))
+_Static_assert(DEPTH_BITS == 8 && GEN_SHIFT < 64,
+	       "FAMILY is parent, generation");
+
+static inline uint64_t code_of(uintptr_t pc, uint32_t generation)
+{
+	return (pc & PC_MASK) | (uint64_t)generation << PC_BITS;
+}
+
+/* parent and generation */
+static inline uint64_t family_of(uint32_t parent, uint32_t generation)
+{
+	return (uint64_t)parent << PARENT_SHIFT |
+	       (uint64_t)(generation >> GEN_LOW_BITS) << GEN_SHIFT;
+}
+
+static inline uint64_t rest_of(const struct node *n)
+{
+	return __atomic_load_n(&n->rest, __ATOMIC_RELAXED);
+}
+
+static inline uint32_t parent_of(const struct node *n)
+{
+	return (uint32_t)(rest_of(n) >> PARENT_SHIFT) & NODE_MASK;
+}
+
+static inline uint32_t depth_of(const struct node *n)
+{
+	return (uint32_t)(rest_of(n) >> DEPTH_SHIFT) & ((1U << DEPTH_BITS) - 1);
+}
+
+/* At depth 0 is the root, of pc 0, and what depot_root() made. */
+static inline uintptr_t pc_of(const struct node *n)
+{
+	uintptr_t pc = n->code & PC_MASK;
+
+	return pc && !depth_of(n) ? pc | (BS_THREAD_PC & ~PC_MASK) : pc;
+}
 
 static struct node *nodes;
 /*
@@ -72,12 +123,11 @@ void depot_destroy(void)
 	nr_nodes = max_nodes = 0;
 }
 
-static inline uint64_t hash_of(uint32_t parent, uintptr_t pc,
-			       uint32_t generation)
+static inline uint64_t hash_of(uint64_t code, uint64_t family)
 {
-	uint64_t h = pc ^ (uint64_t)parent << 32 ^ (uint64_t)generation << 20;
+	uint64_t h =
+		code * 0x9e3779b97f4a7c15ULL ^ family * 0xd6e8feb86659fd93ULL;
 
-	h *= 0x9e3779b97f4a7c15ULL;
 	h ^= h >> 29;
 	return h * 0xbf58476d1ce4e5b9ULL;
 }
@@ -91,7 +141,7 @@ static inline uint32_t mark_of(uint64_t hash)
 static void put_in_slot(uint32_t i)
 {
 	const struct node *n = &nodes[i];
-	uint64_t hash = hash_of(n->parent, n->pc, n->generation);
+	uint64_t hash = hash_of(n->code, rest_of(n) & FAMILY);
 	uint32_t slot = (uint32_t)hash & slot_mask;
 
 	while (slots[slot])
@@ -107,7 +157,7 @@ static void fill_slots(void)
 	for (i = 0; i <= slot_mask; i++)
 		__atomic_store_n(&slots[i], 0, __ATOMIC_RELAXED);
 	for (i = 1; i < nr_nodes; i++)
-		if (nodes[i].parent != i - 1)
+		if (parent_of(&nodes[i]) != i - 1)
 			put_in_slot(i);
 }
 
@@ -121,32 +171,30 @@ static void add_to_slots(uint32_t i)
 	fill_slots();
 }
 
-static inline bool is_child(uint32_t i, uint32_t parent, uintptr_t pc,
-			    uint32_t generation)
+static inline bool is_child(uint32_t i, uint64_t code, uint64_t family)
 {
 	const struct node *n = &nodes[i];
 
-	return n->pc == pc && n->parent == parent &&
-	       n->generation == generation;
+	return n->code == code && (rest_of(n) & FAMILY) == family;
 }
 
 /* Whoever finds nothing looks again with the lock held, so they may be moved meanwhile. */
 static uint32_t find_child(uint32_t parent, uintptr_t pc, uint32_t generation)
 {
 	uint32_t mask = __atomic_load_n(&slot_mask, __ATOMIC_RELAXED);
+	uint64_t code = code_of(pc, generation), hash;
+	uint64_t family = family_of(parent, generation);
 	uint32_t i = parent + 1, slot, word;
-	uint64_t hash;
 
-	if (i < depot_nr_nodes() && is_child(i, parent, pc, generation))
+	if (i < depot_nr_nodes() && is_child(i, code, family))
 		return i;
-	hash = hash_of(parent, pc, generation);
+	hash = hash_of(code, family);
 	for (slot = (uint32_t)hash & mask;; slot = (slot + 1) & mask) {
 		word = __atomic_load_n(&slots[slot], __ATOMIC_ACQUIRE);
 		if (!word)
 			return DEPOT_NONE;
 		i = word & NODE_MASK;
-		if (word == (mark_of(hash) | i) &&
-		    is_child(i, parent, pc, generation))
+		if (word == (mark_of(hash) | i) && is_child(i, code, family))
 			return i;
 	}
 }
@@ -169,9 +217,9 @@ static void publish(uint32_t first, uint32_t nr)
 	if (!segment_claim_or_private(out, (end - first) * sizeof(*out)))
 		return;
 	for (i = first; i < end; i++, out++) {
-		out->pc = nodes[i].pc;
-		out->parent = nodes[i].parent;
-		out->depth = nodes[i].depth;
+		out->pc = pc_of(&nodes[i]);
+		out->parent = parent_of(&nodes[i]);
+		out->depth = depth_of(&nodes[i]);
 		__atomic_store_n(&published[i], 1, __ATOMIC_RELEASE);
 	}
 	sys_raise(seg->header->section[BS_SEC_NODES].count, end);
@@ -184,7 +232,8 @@ void depot_publish_chain(uint32_t node, bool locked)
 		sys_lock(&depot_lock, SYS_RANK_DEPOT);
 	if (published && !published[0])
 		publish(0, 1);
-	for (; published && node && !published[node]; node = nodes[node].parent)
+	for (; published && node && !published[node];
+	     node = parent_of(&nodes[node]))
 		publish(node, 1);
 	if (!locked)
 		sys_unlock(&depot_lock, SYS_RANK_DEPOT);
@@ -218,14 +267,16 @@ static uint32_t add_chain(uint32_t parent, const uintptr_t *pcs,
 			  const uint32_t *generation, size_t nr,
 			  uint32_t *chain)
 {
-	uint32_t first = nr_nodes, above = nodes[parent].depth, i = first;
+	uint32_t first = nr_nodes, above = depth_of(&nodes[parent]), i = first;
 
 	for (; nr--; i++) {
+		uint32_t up = i == first ? parent : i - 1;
+		uint64_t depth = above + 1 + (i - first);
+
 		nodes[i] = (struct node){
-			.pc = pcs[nr],
-			.parent = i == first ? parent : i - 1,
-			.depth = above + 1 + (i - first),
-			.generation = generation[nr],
+			.code = code_of(pcs[nr], generation[nr]),
+			.rest = family_of(up, generation[nr]) |
+				depth << DEPTH_SHIFT,
 		};
 		chain[nr] = i;
 	}
@@ -240,8 +291,9 @@ uint32_t depot_frames(uint32_t node, uintptr_t *pcs, uint32_t max)
 {
 	uint32_t nr = 0;
 
-	for (; nodes[node].depth && nr < max; node = nodes[node].parent)
-		pcs[nr++] = nodes[node].pc;
+	for (; depth_of(&nodes[node]) && nr < max;
+	     node = parent_of(&nodes[node]))
+		pcs[nr++] = pc_of(&nodes[node]);
 	return nr;
 }
 
@@ -263,7 +315,7 @@ uint32_t depot_descend(uint32_t node, const uintptr_t *pcs,
 uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 		    const uint32_t *generation, size_t nr, uint32_t *chain)
 {
-	size_t depth = nr + nodes[node].depth;
+	size_t depth = nr + depth_of(&nodes[node]);
 	uint32_t limit = max_nodes - (depth > DEPOT_SHORT ? max_nodes / 8 : 0);
 	bool full = depth > DEPOT_MAX_DEPTH;
 
@@ -289,7 +341,7 @@ static uint32_t add_root(uint64_t pc)
 
 	if (i >= max_nodes)
 		return DEPOT_NONE;
-	nodes[i] = (struct node){ .pc = pc };
+	nodes[i] = (struct node){ .code = code_of(pc, 0) };
 	publish(i, 1);
 	__atomic_store_n(&nr_nodes, i + 1, __ATOMIC_RELEASE);
 	if (i != 1)
@@ -328,17 +380,18 @@ uint64_t depot_bytes(void)
 
 uint32_t depot_depth(uint32_t node)
 {
-	return nodes[node].depth;
+	return depth_of(&nodes[node]);
 }
 
 uint32_t depot_site(uint32_t node)
 {
-	return __atomic_load_n(&nodes[node].site, __ATOMIC_ACQUIRE);
+	return (uint32_t)(__atomic_load_n(&nodes[node].rest, __ATOMIC_ACQUIRE) &
+			  SITE_MASK);
 }
 
 void depot_set_site(uint32_t node, uint32_t site)
 {
-	__atomic_store_n(&nodes[node].site, site, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&nodes[node].rest, site, __ATOMIC_RELEASE);
 }
 
 uint32_t depot_nr_nodes(void)

@@ -26,7 +26,7 @@
 #define DEPOT_NONE UINT32_MAX
 
 /* What a node takes, in private memory and in the segment. */
-#define DEPOT_PRIVATE_BYTES 24U
+#define DEPOT_PRIVATE_BYTES 16U
 #define DEPOT_NODE_BYTES    (DEPOT_PRIVATE_BYTES + 1 + sizeof(struct bs_abi_node))
 
 int depot_init(uint32_t nr_nodes);

@@ -737,10 +737,11 @@ static uint8_t prepare_way(const struct unwind_regs *r)
 {
 	uint64_t hash = live_hash(r->pc, r->sp, LOOK_AHEAD);
 	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way = choose_way(set);
+	uint32_t nr = LOAD(sets[set].nr[way]);
 
-	if (LOAD(sets[set].nr[way])) {
-		__builtin_prefetch(&parts[part_in(set, way)], 1);
-		__builtin_prefetch(&parts[part_in(set, way)].val, 1);
+	if (nr) {
+		__builtin_prefetch(&parts[nr - 1], 1);
+		__builtin_prefetch(&parts[nr - 1].val, 1);
 	}
 	return (uint8_t)way;
 }
@@ -1059,30 +1060,51 @@ static bool write_part(uint64_t hash, uint32_t way,
 }
 
 /*
- * Index of the part in the table, its version in *seq; MEMO_OPEN: not kept.  site: that
- * of the stack which begins with the part; 0: none does.
+ * The way that was chosen while part i was walked, if none of the outer parts, which are
+ * kept by now, has taken it: else WAYS.
  */
-static uint32_t keep_part(const struct memo_part *part, uintptr_t pc,
-			  uint32_t site, uint32_t chosen, uint32_t *seq)
+static uint32_t prepared_way(const struct memo_walk *walk, uint32_t i,
+			     uint32_t set)
 {
+	uint32_t way = walk->way[i % MEMO_MAX_PARTS], k;
+	uint32_t index = part_in(set, way);
+
+	if (index == walk->tail)
+		return WAYS;
+	for (k = i + 1; k < walk->nr_parts; k++)
+		if (walk->kept[k % MEMO_MAX_PARTS] == index)
+			return WAYS;
+	return way;
+}
+
+/*
+ * Index of part i of the walk in the table, its version in *seq; MEMO_OPEN: not kept.
+ * site: that of the stack which begins with the part; 0: none does.
+ */
+static uint32_t keep_part(struct memo_walk *walk, uint32_t i, uintptr_t pc,
+			  uint32_t site, uint32_t *seq)
+{
+	const struct memo_part *part = part_of(walk, i);
 	uint64_t hash = live_hash(pc, part->sp, LOOK_AHEAD);
-	uint32_t set, way;
+	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way;
 	enum found found = find_same(hash, part, site, &way, seq);
 
 	if (found == FOUND_OTHER) {
 		hash = live_hash(pc, part->sp, LOOK_FAR);
+		set = (uint32_t)(hash >> SET_SHIFT);
 		found = find_same(hash, part, site, &way, seq);
-		chosen = WAYS;
+	} else if (way == WAYS) {
+		way = prepared_way(walk, i, set);
 	}
-	set = (uint32_t)(hash >> SET_SHIFT);
 	if (way == WAYS)
-		way = chosen < WAYS ? chosen : choose_way(set);
+		way = choose_way(set);
 	if (!LOAD(sets[set].nr[way]))
 		return MEMO_OPEN;
 	if (found == FOUND_SAME)
 		link_again(&parts[part_in(set, way)], *seq, part->behind);
 	else if (!write_part(hash, way, part, seq))
 		return MEMO_OPEN;
+	walk->kept[i % MEMO_MAX_PARTS] = part_in(set, way);
 	return part_in(set, way);
 }
 
@@ -1126,8 +1148,7 @@ void memo_learn(struct memo_walk *walk, uint32_t site, const uint32_t *chain)
 		part->node = node_of(walk, part, chain);
 		part->outer = outer;
 		part->outer_seq = outer < NR_PARTS ? seq : 0;
-		outer = keep_part(part, pc, i ? 0 : site,
-				  walk->way[i % MEMO_MAX_PARTS], &seq);
+		outer = keep_part(walk, i, pc, i ? 0 : site, &seq);
 		if (outer == MEMO_OPEN)
 			return;
 	}

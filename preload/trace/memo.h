@@ -125,7 +125,10 @@ struct memo_walk {
 	uint32_t tail, tail_seq; /* what lies behind the last part */
 	uint32_t node;
 	struct memo_part part[MEMO_MAX_PARTS];
-	uint8_t way[MEMO_MAX_PARTS]; /* chosen for it */
+	uint8_t way[MEMO_MAX_PARTS];   /* chosen for it */
+	uint32_t kept[MEMO_MAX_PARTS]; /* its index, when it is */
+	uint16_t nr
+		[MEMO_MAX_PARTS]; /* ... the part that this one has, 0: none */
 };
 
 #endif

@@ -908,8 +908,9 @@ static void crowded_stacks_are_told_apart(void **state)
 			assert_int_not_equal(site[i], site[k]);
 #if defined(__x86_64__) && defined(__OPTIMIZE__) &&                            \
 	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	/* where the parts end is chance, so some stacks are learnt twice or more */
-	assert_true(mm.vmstat[BS_VMSTAT_UNWINDS] - before <= 6 * NR);
+	/* where the parts end is chance, so some push each other out for ever */
+	assert_true(mm.vmstat[BS_VMSTAT_UNWINDS] - before <=
+		    ROUNDS * NR * 3 / 10);
 #else
 	(void)before; /* frame pointers are not followed to choose a set */
 #endif
