@@ -69,6 +69,7 @@ void site_destroy(void)
 /* published[] says what this process's own file has, as in depot.c. */
 static void publish(uint32_t i)
 {
+	const struct site *site = &site_table.sites[i];
 	struct segment *seg = segment_self();
 	struct bs_abi_site *out;
 
@@ -77,10 +78,10 @@ static void publish(uint32_t i)
 	out = &seg->sites[i];
 	if (!segment_claim_or_private(out, sizeof(*out)))
 		return;
-	out->node = site_table.sites[i].node;
-	out->shard_of = site_table.sites[i].shard_of;
+	out->node = site->node;
+	out->shard_of = site->is_shard ? site->shards : 0;
 	out->kinds = site_kinds(i);
-	out->first_ns = site_table.sites[i].first_ns;
+	out->first_ns = i ? site_tick_ns(site->first_tick) : 0;
 	__atomic_store_n(&site_table.published[i], 1, __ATOMIC_RELEASE);
 	sys_raise(seg->header->section[BS_SEC_SITES].count, i + 1UL);
 }
@@ -143,7 +144,7 @@ bool site_live(uint32_t i, uint64_t *objects, uint64_t *bytes)
 	uint32_t shards = site_table.sites[i].shards, k;
 
 	*objects = *bytes = 0;
-	if (site_table.sites[i].shard_of)
+	if (site_table.sites[i].is_shard)
 		return false;
 	add_live(i, objects, bytes);
 	for (k = 0; shards && k < nr_shards(); k++)
@@ -198,6 +199,7 @@ static void publish_bytes(void)
 /* nr new ones in a row; 0: no room.  site_lock held. */
 static uint32_t new_sites(uint32_t node, uint32_t shard_of, uint32_t nr)
 {
+	uint64_t tick = site_tick(sys_now_coarse_ns());
 	uint32_t first = nr_sites, i;
 
 	if (first + nr > capacity()) {
@@ -207,8 +209,9 @@ static uint32_t new_sites(uint32_t node, uint32_t shard_of, uint32_t nr)
 	for (i = first; i < first + nr; i++)
 		site_table.sites[i] = (struct site){
 			.node = node,
-			.shard_of = shard_of,
-			.first_ns = sys_now_coarse_ns(),
+			.shards = shard_of,
+			.is_shard = shard_of != 0,
+			.first_tick = (uint32_t)tick,
 		};
 	__atomic_store_n(&nr_sites, first + nr, __ATOMIC_RELEASE);
 	for (i = first; i < first + nr; i++)
@@ -302,7 +305,7 @@ void site_mark(uint32_t site, uint32_t kind)
 {
 	struct bs_abi_site *s;
 
-	__atomic_fetch_or(&site_table.sites[site].kinds, kind,
+	__atomic_fetch_or(&site_table.sites[site].kinds, (uint8_t)kind,
 			  __ATOMIC_RELAXED);
 	s = site_record_slow(&site);
 	if (s)

@@ -25,11 +25,12 @@
  */
 struct site {
 	uint32_t node;
-	uint32_t kinds;
-	uint64_t first_ns;
-	uint32_t shards;    /* the first of its shards, 0: none */
-	uint32_t contended; /* times that the lock was taken */
-	uint32_t shard_of;  /* 0: a site of its own */
+	/* the first of its shards, 0: none; of a shard: what it counts for */
+	uint32_t shards;
+	uint32_t first_tick;
+	uint16_t contended; /* times that the lock was taken */
+	uint8_t is_shard;
+	uint8_t kinds;
 };
 /* What a site takes at most, in private memory and in the segment. */
 #define SITE_BYTES                                                             \
@@ -49,17 +50,24 @@ uint32_t site_of_node(uint32_t node);
 uint32_t site_node(uint32_t site);
 uint32_t site_nr(void);
 
+/* The tick at some CLOCK_MONOTONIC. */
+static inline uint64_t site_tick(uint64_t now_ns)
+{
+	uint64_t created_ns = site_table.created_ns;
+
+	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
+}
+
 /*
  * Coarse time since the first ancestor's start, in ticks of 2^BS_TICK_SHIFT ns.
  * Tells mm_decay_clock().
  */
 static inline __attribute__((always_inline)) uint64_t site_now(void)
 {
-	uint64_t created_ns = site_table.created_ns;
 	uint64_t now_ns = sys_now_coarse_ns();
 
 	mm_decay_clock(now_ns);
-	return now_ns > created_ns ? (now_ns - created_ns) >> BS_TICK_SHIFT : 0;
+	return site_tick(now_ns);
 }
 
 /* When a tick began: CLOCK_MONOTONIC. */
