@@ -88,6 +88,8 @@ libtrace_la_SOURCES = \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
+	preload/trace/memo_learn.c \
+	preload/trace/memo_table.h \
 	preload/trace/object.h \
 	preload/trace/thread.c \
 	preload/trace/thread.h \

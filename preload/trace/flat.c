@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "preload/sys/sys.h"
+#include "preload/trace/memo_table.h"
 
 #define FIRST_MASK 3U
 #define MAX_MASK   ((1U << FLAT_MAX_BITS) / FLAT_WAYS - 1)
@@ -25,9 +26,6 @@
 struct flat *flat_table;
 uint32_t flat_mask;
 static uint32_t nr_used; /* entries, of what is in use */
-
-#define LOAD(x)	    FLAT_LOAD(x)
-#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 
 int flat_init(void)
 {
@@ -147,7 +145,8 @@ bool flat_wants(uint64_t hash)
 	return false;
 }
 
-void flat_keep(uint64_t hash, const struct flat *from)
+/* from's seq and credit do not matter. */
+static void keep(uint64_t hash, const struct flat *from)
 {
 	struct flat *set = flat_set(hash), *to = NULL;
 	uint32_t i, seq;
@@ -173,4 +172,134 @@ void flat_keep(uint64_t hash, const struct flat *from)
 	copy(to, from);
 	STORE(to->site, from->site);
 	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_RELEASE);
+}
+
+/* ---- making one of parts -------------------------------------------------------- */
+
+/* What append_part() knows of the stack so far. */
+struct flattening {
+	struct flat flat;
+	unsigned int nr; /* words */
+	unsigned int frames;
+	uintptr_t bytes;   /* from the start to the next part */
+	uint32_t fp_words; /* where its FP is saved, or MEMO_FP_SAME */
+};
+
+static bool append_word(struct flattening *to, uintptr_t words, uintptr_t val,
+			bool relative)
+{
+	struct flat *f = &to->flat;
+
+	if (words >= FLAT_MAX_OFF || to->nr == FLAT_WORDS)
+		return false;
+	f->off[to->nr] = (uint16_t)words;
+	f->val[to->nr] = val;
+	f->relative |= (uint32_t)relative << to->nr;
+	f->span_words = (uint16_t)MAX(f->span_words, words + 1);
+	to->nr++;
+	return true;
+}
+
+/* Adds what a part depends on; false: it does not fit. */
+static bool append_part(struct flattening *to, const struct memo_part *part)
+{
+	uintptr_t base = to->bytes / sizeof(uintptr_t);
+	struct flat *f = &to->flat;
+	unsigned int i;
+
+	if (part->flags & MEMO_USES_FP) {
+		if (to->fp_words == MEMO_FP_SAME) {
+			f->special |= FLAT_USES_FP;
+			f->fp = part->fp + to->bytes;
+		} else if (!append_word(to, to->fp_words, part->fp + to->bytes,
+					true)) {
+			return false;
+		}
+	}
+	for (i = 0; i < part->nr_words; i++) {
+		bool relative = part->relative >> i & 1;
+
+		if (!append_word(to, base + part->off[i],
+				 part->val[i] + (relative ? to->bytes : 0),
+				 relative))
+			return false;
+	}
+	if (part->fp_off != MEMO_FP_SAME) {
+		to->fp_words = (uint32_t)(base + part->fp_off);
+		if (to->fp_words >= FLAT_MAX_OFF)
+			return false;
+	}
+	to->frames += part->nr_frames;
+	to->bytes += part->next_bytes;
+	return true;
+}
+
+/* A part of this very version. */
+static bool read_part(struct memo_part *to, uint32_t index, uint32_t seq)
+{
+	const struct memo_part *from = &memo_table.parts[index];
+	unsigned int i;
+
+	if (__atomic_load_n(&from->seq, __ATOMIC_ACQUIRE) != seq)
+		return false;
+	to->fp = LOAD(from->fp);
+	to->behind = LOAD(from->behind);
+	to->next_bytes = LOAD(from->next_bytes);
+	to->nr_words = LOAD(from->nr_words);
+	to->nr_frames = LOAD(from->nr_frames);
+	to->nr_self = LOAD(from->nr_self);
+	to->flags = LOAD(from->flags);
+	to->fp_off = LOAD(from->fp_off);
+	to->offs[0] = LOAD(from->offs[0]);
+	to->offs[1] = LOAD(from->offs[1]);
+	for (i = 0; i < MEMO_WORDS; i++)
+		to->val[i] = LOAD(from->val[i]);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD(from->seq) == seq;
+}
+
+void flat_make(uint64_t hash, const struct start *at, uint32_t index,
+	       uint32_t seq, uint32_t site)
+{
+	struct flattening to = { .fp_words = MEMO_FP_SAME, .frames = 1 }, was;
+	unsigned int i, max = TRACE_MAX_FRAMES;
+	struct memo_part part;
+
+	do {
+		was = to;
+		if (!read_part(&part, index, seq))
+			return;
+		if (!to.nr)
+			max += part.nr_self;
+		if (!append_part(&to, &part)) {
+			to = was;
+			to.flat.outer = index;
+			to.flat.outer_seq = seq;
+			break;
+		}
+		to.flat.behind = part.behind;
+		index = part.outer;
+		seq = part.outer_seq;
+		if (to.frames >= max)
+			to.flat.outer = MEMO_END;
+	} while (to.flat.outer < NR_PARTS);
+	if (!to.nr || to.flat.outer == MEMO_OPEN)
+		return;
+	to.flat.site = site;
+	to.flat.room = (uint8_t)(max - MIN(max, to.frames));
+	to.flat.credit = FLAT_CREDIT;
+	to.flat.pc = at->key;
+	to.flat.sp = at->place;
+	to.flat.next_bytes = (uint32_t)to.bytes;
+	to.flat.fp_off = (uint16_t)to.fp_words;
+	if (to.fp_words != MEMO_FP_SAME)
+		to.flat.span_words =
+			(uint16_t)MAX(to.flat.span_words, to.fp_words + 1);
+	for (i = to.nr; i % FLAT_GROUP_WORDS; i++)
+		append_word(&to, to.flat.off[0], to.flat.val[0],
+			    to.flat.relative & 1);
+	to.flat.nr_groups = (uint8_t)(to.nr / FLAT_GROUP_WORDS);
+	if (to.flat.relative)
+		to.flat.special |= FLAT_RELATIVE;
+	keep(hash, &to.flat);
 }

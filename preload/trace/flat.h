@@ -124,9 +124,6 @@ int flat_init(void);
  * their credit, which they get back when they are met.
  */
 bool flat_wants(uint64_t hash);
-/* Keeps one; from's seq and credit do not matter. */
-void flat_keep(uint64_t hash, const struct flat *from);
-
 /* All entries. */
 void flat_forget(void);
 
