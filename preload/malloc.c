@@ -67,18 +67,34 @@ BS_COLD void bs_free_atomic(void *p)
 		mm_count(BS_VMSTAT_FOREIGN_FREES, 1);
 }
 
-static __attribute__((noinline)) void attribute(void *p, size_t size,
-						const struct unwind_regs *regs)
+static __attribute__((noinline)) bool
+attribute_block(void *p, size_t size, const struct unwind_regs *regs,
+		uint32_t rate)
 {
-	uint32_t rate = sampling_choose(regs->pc, size);
-	uint64_t begin = sampling_cost_begin();
 	bool recorded = false;
 	struct mm_block b;
 
-	if (likely(rate != SAMPLING_SKIP) && likely(!mm_lookup(p, &b))) {
+	if (likely(!mm_lookup(p, &b))) {
 		recorded = trace_alloc(&b, size, regs, rate);
 		mm_tagged(&b);
 	}
+	return recorded;
+}
+
+/* is_object: mm_alloc_fast() has given p. */
+BS_INLINE void attribute(void *p, size_t size, const struct unwind_regs *regs,
+			 bool is_object)
+{
+	uint32_t rate = sampling_choose(regs->pc, size);
+	uint64_t begin = sampling_cost_begin();
+	bool recorded;
+
+	if (is_object && likely(!rate))
+		recorded = trace_alloc_fast(p, size, regs) ||
+			   attribute_block(p, size, regs, 0);
+	else
+		recorded = rate != SAMPLING_SKIP &&
+			   attribute_block(p, size, regs, rate);
 	sampling_cost_end(begin, regs->pc, recorded);
 }
 
@@ -87,21 +103,20 @@ __attribute__((noinline)) void bs_alloc_traced(void *p, size_t size)
 	struct unwind_regs regs;
 
 	UNWIND_CALLER(&regs);
-	attribute(p, size, &regs);
+	attribute(p, size, &regs, false);
 }
 
-/* What trace=exact does with most requests.  Inside; NULL: ask bs_alloc_block(). */
-BS_INLINE void *alloc_exact(size_t size, size_t align, gfp_t gfp,
-			    const struct unwind_regs *regs)
+/* What most requests need.  Inside; NULL: ask bs_alloc_block(). */
+BS_INLINE void *alloc_object(size_t size, size_t align, gfp_t gfp,
+			     const struct unwind_regs *regs)
 {
-	void *p = bs_is_plain(align, gfp) && trace_is_plain()
+	void *p = bs_is_plain(align, gfp)
 			  ? mm_alloc_fast(size, mm_wipe->section_bytes)
 			  : NULL;
 
 	if (unlikely(!p))
 		return NULL;
-	if (unlikely(!trace_alloc_fast(p, size, regs)))
-		attribute(p, size, regs);
+	attribute(p, size, regs, true);
 	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 }
 
@@ -113,11 +128,11 @@ alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
-	p = regs ? alloc_exact(size, align, gfp, regs) : NULL;
+	p = regs ? alloc_object(size, align, gfp, regs) : NULL;
 	if (unlikely(!p)) {
 		p = bs_alloc_block(size, align, gfp);
 		if (regs && likely(p))
-			attribute(p, size, regs);
+			attribute(p, size, regs, false);
 	}
 	bs_leave();
 	if (unlikely(!p))
@@ -375,7 +390,7 @@ static int move(void *p, struct mm_block *b, size_t size,
 	if (!q)
 		return 0;
 	if (bs_tracing)
-		attribute(q, size, regs);
+		attribute(q, size, regs, false);
 	memcpy(q, p, MIN(b->usable, size));
 	return bs_free_block(p, b);
 }

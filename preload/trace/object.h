@@ -86,17 +86,9 @@ TRACE_INLINE void trace_end(const struct mm_block *b, uint64_t tag)
 
 /* ---- what is done with most objects ------------------------------------------------- */
 
-/* All that is allocated is recorded, and no stack checked. */
-TRACE_INLINE bool trace_is_plain(void)
-{
-	return __atomic_load_n(&sampling.mode, __ATOMIC_RELAXED) ==
-		       BS_TRACE_EXACT &&
-	       likely(!bs_options.trace_check);
-}
-
 /*
- * trace_alloc() of an object that mm_alloc_fast() gave, while trace_is_plain(); false:
- * nothing was done.
+ * trace_alloc() of an object that mm_alloc_fast() gave and that is to be recorded for
+ * itself; false: ask that.
  */
 TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 				   const struct unwind_regs *regs)
@@ -106,12 +98,16 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 	int64_t index = object_index(p, &page);
 	uint32_t site;
 
-	if (unlikely(bs_tls.no_trace) || unlikely(!trace_is_ready()) ||
+	if (unlikely(bs_options.trace_check) || unlikely(bs_tls.no_trace) ||
+	    unlikely(!trace_is_ready()) ||
 	    unlikely(!object_block(page, index, &b)))
 		return false;
 	site = memo_find(regs);
-	if (unlikely(!site))
+	if (unlikely(!site)) {
+		if (sampling_is_sparse())
+			return false; /* it may not be the time for a new stack */
 		site = trace_site_by_walk(regs);
+	}
 	trace_attribute(&b, site, trace_slack(b.usable, requested));
 	return true;
 }
