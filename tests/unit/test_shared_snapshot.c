@@ -535,7 +535,7 @@ static void read_ages_of_another_are_left_out(void **state)
 	assert_int_equal(bs_snapshot_site(s, 2)->cohort_live[4], 200);
 	bs_snapshot_free(s);
 	site->ages = UINT32_MAX;
-	site->cohort = UINT32_MAX;
+	site->cohort = UINT8_MAX;
 	site->lifetime = BS_NR_LIFETIMES;
 	site->lifetime_frees = 1;
 	s = expect_read(m);
@@ -796,7 +796,7 @@ static void read_shard_of_nonsense_is_a_site(void **state)
 	s = expect_read(m);
 	live = bs_snapshot_live_bytes(s);
 	bs_snapshot_free(s);
-	shard->cohort_shift = UINT32_MAX;
+	shard->cohort_shift = UINT8_MAX;
 	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
 		struct bs_abi_site *two = mkseg_record(m, BS_SEC_SITES, 2);
 		struct bs_abi_site *five = mkseg_record(m, BS_SEC_SITES, 5);
