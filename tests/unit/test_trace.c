@@ -798,9 +798,9 @@ static __attribute__((noinline)) uint32_t go(bool second, size_t room)
 
 static void frame_pointer_tells_equal_words_apart(void **state)
 {
-	static const struct step {
+	struct step {
 		bool forget, second;
-	} steps[] = {
+	} steps[5 + 4 * ROUNDS] = {
 		{ true, true }, { true, false },  { false, true },
 		{ true, true }, { false, false },
 	};
@@ -818,19 +818,17 @@ static void frame_pointer_tells_equal_words_apart(void **state)
 			break;
 	}
 	assert_true(room < ROOM_FIRST);
-	for (i = 0; i < ARRAY_SIZE(steps) + 4 * ROUNDS; i++) {
-		unsigned int more = i - (unsigned int)ARRAY_SIZE(steps);
-		struct step step = { false, more / ROUNDS & 1 };
+	for (i = 5; i < ARRAY_SIZE(steps); i++)
+		steps[i].second = i / ROUNDS & 1;
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		uint32_t got;
 
-		if (i < ARRAY_SIZE(steps))
-			step = steps[i];
-		if (step.forget)
+		if (steps[i].forget)
 			memo_forget();
-		got = go(step.second, room);
-		if (site[step.second])
-			assert_int_equal(got, site[step.second]);
-		site[step.second] = got;
+		got = go(steps[i].second, room); /* in this place alone */
+		if (site[steps[i].second])
+			assert_int_equal(got, site[steps[i].second]);
+		site[steps[i].second] = got;
 	}
 	assert_int_not_equal(site[0], site[1]);
 	assert_true(is_flat(site[0]) && is_flat(site[1]));
