@@ -72,8 +72,11 @@ static void start(void)
 	}
 	mm_wipe->alive = 1;
 	segment_create();
-	if (bs_stacks)
-		trace_init();
+	if (bs_stacks && !trace_init()) {
+		bs_tracing = bs_stacks = false;
+		if (segment_self()->header)
+			segment_self()->header->trace_mode = BS_TRACE_OFF;
+	}
 	route_init();
 	bs_fork_register();
 	state = ST_UP;

@@ -27,10 +27,12 @@ COUNT_INLINE struct bs_abi_site *count_record(uint32_t *site)
 {
 	const uint8_t *published =
 		__atomic_load_n(&site_table.published, __ATOMIC_RELAXED);
+	struct bs_abi_site *sites = segment_self()->sites;
 
-	if (likely(published &&
+	/* none: a child of a handler that forked, before it took over */
+	if (likely(published && sites &&
 		   __atomic_load_n(&published[*site], __ATOMIC_ACQUIRE)))
-		return &segment_self()->sites[*site];
+		return &sites[*site];
 	return site_record_slow(site);
 }
 

@@ -121,7 +121,7 @@ static void grow(void)
 
 static bool has_room(const struct flat *f)
 {
-	return !LOAD(f->site) || !LOAD(f->credit);
+	return !(LOAD(f->seq) & 1) && (!LOAD(f->site) || !LOAD(f->credit));
 }
 
 bool flat_wants(uint64_t hash)

@@ -260,7 +260,8 @@ FRAME_INLINE uint32_t find_in_set(uint64_t hash, const struct start *at,
 	for (way = 0; way < MEMO_WAYS; way++) {
 		const struct memo_part *part;
 
-		if (LOAD(memo_table.sets[set].mark[way]) != mark)
+		if (LOAD(memo_table.sets[set].mark[way]) != mark ||
+		    unlikely(!LOAD(memo_table.sets[set].nr[way])))
 			continue;
 		part = &memo_table.parts[part_in(set, way)];
 		*seq = __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE);
@@ -369,12 +370,13 @@ rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
 FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
 {
 	struct flat *f = flat_set(hash);
-	uint32_t way, seq, site;
+	uint32_t way, seq, site, outer;
 
 	for (way = 0; way < FLAT_WAYS; way++, f++) {
 		/* odd: it never matches */
 		seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 		site = LOAD(f->site);
+		outer = LOAD(f->outer);
 		if (LOAD(f->pc) != at->key || LOAD(f->sp) != at->place)
 			continue;
 		if (unlikely(at->sp + LOAD(f->span_words) * sizeof(at->sp) >
@@ -386,8 +388,7 @@ FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
 		} else if (!flat_matches_special(f, seq, at->sp, at->fp)) {
 			continue;
 		}
-		if (unlikely(LOAD(f->outer) != MEMO_END) &&
-		    !rest_matches(f, seq, at))
+		if (unlikely(outer != MEMO_END) && !rest_matches(f, seq, at))
 			continue;
 		if (unlikely(LOAD(f->credit) != FLAT_CREDIT))
 			STORE(f->credit, FLAT_CREDIT);

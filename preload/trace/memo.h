@@ -125,10 +125,10 @@ struct memo_walk {
 	uint32_t tail, tail_seq; /* what lies behind the last part */
 	uint32_t node;
 	struct memo_part part[MEMO_MAX_PARTS];
-	uint8_t way[MEMO_MAX_PARTS];   /* chosen for it */
+	/* where part i is to be kept: the way of that set, MEMO_WAYS: nothing is chosen */
+	uint8_t way[MEMO_MAX_PARTS];
+	uint16_t set[MEMO_MAX_PARTS];
 	uint32_t kept[MEMO_MAX_PARTS]; /* its index, when it is */
-	uint16_t nr
-		[MEMO_MAX_PARTS]; /* ... the part that this one has, 0: none */
 };
 
 #endif

@@ -67,21 +67,34 @@ static inline bool is_cut(const struct unwind_regs *r)
 	return (hash_of(r->pc, place_of(r->sp)) >> 20 & 7) == 0;
 }
 
+/* Its stack may be looked at without asking, as the memo does. */
+static bool is_in_range(const struct unwind_regs *r)
+{
+	return !r->exact && r->sp >= frame_stack.here.lo &&
+	       r->sp < frame_stack.here.hi;
+}
+
 /*
  * Chooses where the part that begins at r is kept, if it is: its lines, which nobody has
  * touched for long, come while the frames are walked.
  */
-static uint8_t prepare_way(const struct unwind_regs *r)
+static void prepare_way(struct memo_walk *walk, uint32_t i,
+			const struct unwind_regs *r)
 {
-	uint64_t hash = live_hash(r->pc, r->sp, LOOK_AHEAD);
-	uint32_t set = (uint32_t)(hash >> SET_SHIFT), way = choose_way(set);
-	uint32_t nr = LOAD(memo_table.sets[set].nr[way]);
+	uint32_t set, way, nr;
 
-	if (nr) {
-		__builtin_prefetch(&memo_table.parts[nr - 1], 1);
-		__builtin_prefetch(&memo_table.parts[nr - 1].val, 1);
-	}
-	return (uint8_t)way;
+	walk->way[i % MEMO_MAX_PARTS] = MEMO_WAYS;
+	if (!memo_table.parts || !is_in_range(r))
+		return;
+	set = (uint32_t)(live_hash(r->pc, r->sp, LOOK_AHEAD) >> SET_SHIFT);
+	way = choose_way(set);
+	nr = LOAD(memo_table.sets[set].nr[way]);
+	if (!nr)
+		return;
+	walk->set[i % MEMO_MAX_PARTS] = (uint16_t)set;
+	walk->way[i % MEMO_MAX_PARTS] = (uint8_t)way;
+	__builtin_prefetch(&memo_table.parts[nr - 1], 1);
+	__builtin_prefetch(&memo_table.parts[nr - 1].val, 1);
 }
 
 /*
@@ -94,8 +107,7 @@ static bool find_tail(const struct unwind_regs *r, struct memo_walk *walk,
 	struct start at = start_of(r, walk->epoch);
 	uint32_t index, seq, node;
 
-	if (r->exact || r->sp < frame_stack.here.lo ||
-	    r->sp >= frame_stack.here.hi)
+	if (!is_in_range(r))
 		return false;
 	node = memo_find_node(&at, &index, &seq);
 	if (!node || nr - 1 + depot_depth(node) > TRACE_MAX_FRAMES)
@@ -236,9 +248,7 @@ size_t memo_walk(const struct unwind_regs *regs, struct memo_walk *walk,
 			return nr - 1;
 		}
 		part_of(walk, walk->nr_parts)->node = (uint32_t)nr;
-		if (memo_table.parts)
-			walk->way[walk->nr_parts % MEMO_MAX_PARTS] =
-				prepare_way(&r);
+		prepare_way(walk, walk->nr_parts, &r);
 		next = walk_part(&r, part_of(walk, walk->nr_parts++), pcs, &nr);
 	}
 	if (next == FRAME_OUTERMOST || next == FRAME_LOST)
@@ -336,7 +346,8 @@ static enum found find_same(uint64_t hash, const struct memo_part *part,
 		const struct memo_part *p;
 		bool same, useless;
 
-		if (LOAD(memo_table.sets[set].mark[w]) != mark_of(hash))
+		if (LOAD(memo_table.sets[set].mark[w]) != mark_of(hash) ||
+		    !LOAD(memo_table.sets[set].nr[w]))
 			continue;
 		p = &memo_table.parts[part_in(set, w)];
 		if (++nr == MEMO_WAYS)
@@ -400,9 +411,11 @@ static bool write_part(uint64_t hash, uint32_t way,
 static uint32_t prepared_way(const struct memo_walk *walk, uint32_t i,
 			     uint32_t set)
 {
-	uint32_t way = walk->way[i % MEMO_MAX_PARTS], k;
-	uint32_t index = part_in(set, way);
+	uint32_t way = walk->way[i % MEMO_MAX_PARTS], index, k;
 
+	if (way == MEMO_WAYS || walk->set[i % MEMO_MAX_PARTS] != set)
+		return MEMO_WAYS; /* its rule was learnt meanwhile */
+	index = part_in(set, way);
 	if (index == walk->tail)
 		return MEMO_WAYS;
 	for (k = i + 1; k < walk->nr_parts; k++)

@@ -362,6 +362,8 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 	}
 	if (nr)
 		count_cohort(s, site_window(born), -nr);
+	if (nr < 0) /* count_at() */
+		STORE(s->last_ns, MAX(s->last_ns, site_tick_ns(born)));
 	if (bytes > 0)
 		STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
 	else if (bytes < 0)

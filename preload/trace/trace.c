@@ -426,12 +426,12 @@ void trace_area_gone(uint64_t tag, int64_t bytes, int nr_objects)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-void trace_init(void)
+bool trace_init(void)
 {
 	if (unwind_init() || memo_init() || depot_init(bs_options.nr_nodes) ||
 	    site_init(bs_options.nr_sites) || thread_init()) {
 		sys_say("no memory for call sites: trace=off");
-		return;
+		return false;
 	}
 	trace_up = true;
 	sampling_init(bs_options.trace_mode, bs_options.trace_sample_bytes,
@@ -439,6 +439,7 @@ void trace_init(void)
 	bs_unwinder_wanted = bs_options.trace_check != 0;
 	depot_publish_chain(0, true);
 	site_publish_unknown();
+	return true;
 }
 
 void trace_destroy(void)

@@ -31,8 +31,11 @@
 /* Tests only: forgets everything. */
 void trace_destroy(void);
 
-/* Makes the tables.  After segment_create(), before any other call here. */
-void trace_init(void);
+/*
+ * Makes the tables.  After segment_create(), before any other call here.  False: there is
+ * no memory for them, which was said; then nothing else is to be called.
+ */
+bool trace_init(void);
 
 /*
  * Loads libunwind (RTLD_NOW | RTLD_LOCAL), once, unless caller_pc (the return
