@@ -39,6 +39,10 @@ int main(int argc, char **argv)
 		memset(p, 1, n);
 		free(p);
 	}
+	p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(p != MAP_FAILED);
+	CHECK(!munmap(p, 1 << 20));
 	if (argc == 2 && !strcmp(argv[1], "maps")) {
 		nr_maps = use_all_maps();
 		CHECK(nr_maps < MAX_MAPS && errno == ENOMEM);
