@@ -12,7 +12,7 @@ import struct
 import time
 
 MAGIC = 0x45504F4353594442
-VERSION = 4  # whose zones and caches this reader knows
+VERSION = 5  # whose zones and caches this reader knows
 USES = ("slab", "large", "vmalloc", "mmap", "pcp", "table", "dma")
 ORDERS, TYPES = 11, 5
 CONTROL, ZONES, CACHES, AREAS, NODES, SITES, MODULES = range(7)
