@@ -259,12 +259,14 @@ object_block(struct page *page, int64_t index, struct mm_block *b)
 {
 	uint64_t *tags = slab_tags(page->cache, page->slab);
 
+	if (unlikely(!tags))
+		return false;
 	b->kind = MM_OBJECT;
 	b->page = page;
 	b->cache = page->cache;
 	b->usable = page->cache->buffer_size;
-	b->tag = tags + index;
-	return likely(tags);
+	b->tag = &tags[index];
+	return true;
 }
 
 /* Of most objects, in any context; 0: ask mm_lookup(). */

@@ -17,7 +17,6 @@
 #include <sys/mman.h>
 
 #include "preload/sys/sys.h"
-#include "preload/trace/memo_table.h"
 
 #define FIRST_MASK 3U
 #define MAX_MASK   ((1U << FLAT_MAX_BITS) / FLAT_WAYS - 1)
@@ -71,7 +70,7 @@ bool flat_matches_special(const struct flat *f, uint32_t seq, uintptr_t sp,
 		for (i = 0; i < FLAT_GROUP_WORDS; i++) {
 			uintptr_t from = relative >> i & 1 ? sp : 0;
 
-			differ |= (flat_word(sp, offs, i) - from) ^
+			differ |= (stack_word(sp, off_in(&offs, i)) - from) ^
 				  LOAD(f->val[g * FLAT_GROUP_WORDS + i]);
 		}
 	}
@@ -126,13 +125,10 @@ static bool has_room(const struct flat *f)
 
 bool flat_wants(uint64_t hash)
 {
-	struct flat *set;
+	struct flat *set = flat_set(hash);
 	uint8_t credit;
 	uint32_t i;
 
-	if (unlikely(!flat_table))
-		return false;
-	set = flat_set(hash);
 	for (i = 0; i < FLAT_WAYS; i++)
 		if (has_room(&set[i]))
 			return true;
@@ -162,11 +158,8 @@ static void keep(uint64_t hash, const struct flat *from)
 	if (!to)
 		return;
 	seq = LOAD(to->seq);
-	if (seq & 1 ||
-	    !__atomic_compare_exchange_n(&to->seq, &seq, seq | 1, false,
-					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!seq_write_begin(&to->seq, seq))
 		return;
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 	if (!LOAD(to->site))
 		__atomic_fetch_add(&nr_used, 1, __ATOMIC_RELAXED);
 	copy(to, from);

@@ -2,7 +2,7 @@
 /*
  * flat.h - the stacks that are met all the time, each in one piece.
  *
- * Layer:  trace; above frame.h, below memo.c, which fills it from its parts.
+ * Layer:  trace; above memo_table.h, of whose parts it is made, below memo.c.
  * Locks:  none; an entry has a seq, as a memo_part has.
  *
  * A program allocates most of the time from few places: of python3's 4,600 stacks 22
@@ -18,8 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "preload/sys/sys.h"
-#include "preload/trace/frame.h"
+#include "preload/trace/memo_table.h"
 
 #define FLAT_GROUP_WORDS 4U
 #define FLAT_NR_GROUPS	 5U
@@ -72,19 +71,11 @@ _Static_assert(sizeof(struct flat) == 256, "four cache lines");
 extern __attribute__((visibility("hidden"))) struct flat *flat_table;
 extern __attribute__((visibility("hidden"))) uint32_t flat_mask;
 
-#define FLAT_LOAD(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
-
 /* The first way of the set for a stack with that hash. */
 FRAME_INLINE struct flat *flat_set(uint64_t hash)
 {
-	return &flat_table[((uint32_t)(hash >> 40) & FLAT_LOAD(flat_mask)) *
+	return &flat_table[((uint32_t)(hash >> 40) & LOAD(flat_mask)) *
 			   FLAT_WAYS];
-}
-
-FRAME_INLINE __attribute__((no_sanitize("address", "thread"))) uintptr_t
-flat_word(uintptr_t sp, uint64_t offs, unsigned int i)
-{
-	return ((const uintptr_t *)sp)[offs >> i * 16 & UINT16_MAX];
 }
 
 /* Slower: where special is not 0. */
@@ -98,25 +89,25 @@ bool flat_matches_special(const struct flat *f, uint32_t seq, uintptr_t sp,
 FRAME_INLINE bool flat_words_match(const struct flat *f, uint32_t seq,
 				   uintptr_t sp)
 {
-	unsigned int g, i, nr = FLAT_LOAD(f->nr_groups);
+	unsigned int g, i, nr = LOAD(f->nr_groups);
 	uintptr_t differ = 0;
 
 	for (g = 0; g < nr; g++) {
-		uint64_t offs = FLAT_LOAD(f->offs[g]);
+		uint64_t offs = LOAD(f->offs[g]);
 
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (unlikely(FLAT_LOAD(f->seq) != seq))
+		if (unlikely(LOAD(f->seq) != seq))
 			return false;
 #pragma GCC unroll 4
 		for (i = 0; i < FLAT_GROUP_WORDS; i++)
-			differ |= flat_word(sp, offs, i) ^
-				  FLAT_LOAD(f->val[g * FLAT_GROUP_WORDS + i]);
+			differ |= stack_word(sp, off_in(&offs, i)) ^
+				  LOAD(f->val[g * FLAT_GROUP_WORDS + i]);
 	}
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return !differ && likely(FLAT_LOAD(f->seq) == seq);
+	return !differ && likely(LOAD(f->seq) == seq);
 }
 
-/* 0, or -ENOMEM: then the table is empty for good. */
+/* 0 or -ENOMEM. */
 int flat_init(void);
 
 /*
@@ -124,6 +115,13 @@ int flat_init(void);
  * their credit, which they get back when they are met.
  */
 bool flat_wants(uint64_t hash);
+/*
+ * Keeps the stack that begins with that version of a part in one piece, as far as whole
+ * parts fit.
+ */
+void flat_make(uint64_t hash, const struct start *at, uint32_t index,
+	       uint32_t seq, uint32_t site);
+
 /* All entries. */
 void flat_forget(void);
 

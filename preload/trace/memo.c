@@ -105,12 +105,6 @@ FRAME_INLINE void prefetch_part(const struct memo_part *part)
 	__builtin_prefetch(part->val);
 }
 
-/* off[i] */
-FRAME_INLINE unsigned int off_in(const uint64_t *offs, unsigned int i)
-{
-	return offs[i / 4] >> i % 4 * 16 & 0xffff;
-}
-
 static __attribute__((noinline)) bool
 words_match_relative(const struct memo_part *part, uintptr_t sp,
 		     const uint64_t *offs, unsigned int relative)
@@ -291,14 +285,22 @@ find_far(const struct start *at, bool for_site, uint32_t *index, uint32_t *seq)
 	return find_in_set(hash, at, for_site, index, seq, &far);
 }
 
-uint32_t memo_find_node(const struct start *at, uint32_t *index, uint32_t *seq)
+/* In the one set, and then in the other. */
+FRAME_INLINE uint32_t find(const struct start *at, bool for_site,
+			   uint32_t *index, uint32_t *seq)
 {
-	uint32_t node;
+	uint32_t found;
 	bool far = false;
 
-	node = find_in_set(live_hash(at->pc, at->sp, LOOK_AHEAD), at, false,
-			   index, seq, &far);
-	return !node && far ? find_far(at, false, index, seq) : node;
+	found = find_in_set(live_hash(at->pc, at->sp, LOOK_AHEAD), at, for_site,
+			    index, seq, &far);
+	return unlikely(!found) && far ? find_far(at, for_site, index, seq)
+				       : found;
+}
+
+uint32_t memo_find_node(const struct start *at, uint32_t *index, uint32_t *seq)
+{
+	return find(at, false, index, seq);
 }
 
 /* ---- stacks in one piece ---------------------------------------------------------------- */
@@ -335,8 +337,7 @@ static void learn_hint(const struct start *at)
 	struct cfi_rule rule = frame_rule_peek(at->pc - 1);
 	uint64_t words = 0;
 
-	if (rule.type == CFI_FRAME && rule.base == CFI_BASE_SP &&
-	    rule.ra == CFI_RA_AT_CFA && rule.ra_words == -1 && rule.cfa_off > 0)
+	if (is_sp_rule(rule) && rule.cfa_off > 0)
 		words = (uint64_t)rule.cfa_off / sizeof(uintptr_t) - 1;
 	STORE(*hint_of(at->pc * 0x9e3779b97f4a7c15ULL),
 	      words << 32 | (uint32_t)at->pc);
@@ -418,13 +419,8 @@ FRAME_INLINE void note_recognised(const struct start *at, uint32_t index,
 
 static __attribute__((noinline)) uint32_t find_parts(const struct start *at)
 {
-	uint32_t index, seq, site;
-	bool far = false;
+	uint32_t index, seq, site = find(at, true, &index, &seq);
 
-	site = find_in_set(live_hash(at->pc, at->sp, LOOK_AHEAD), at, true,
-			   &index, &seq, &far);
-	if (unlikely(!site) && far)
-		site = find_far(at, true, &index, &seq);
 	if (likely(site))
 		note_recognised(at, index, seq, site);
 	return site;

@@ -277,22 +277,6 @@ static bool same_part(const struct memo_part *a, const struct memo_part *b)
 	return true;
 }
 
-/* Makes seq odd; false: somebody else writes, or it is not seq any more. */
-static bool write_begin(struct memo_part *part, uint32_t seq)
-{
-	if (seq & 1)
-		return false;
-	if (sys_alone()) {
-		part->seq = seq | 1;
-		return true;
-	}
-	if (!__atomic_compare_exchange_n(&part->seq, &seq, seq | 1, false,
-					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		return false;
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	return true;
-}
-
 static void copy_part(struct memo_part *to, const struct memo_part *from)
 {
 	unsigned int i;
@@ -379,7 +363,7 @@ static enum found find_same(uint64_t hash, const struct memo_part *part,
  */
 static void link_again(struct memo_part *to, uint32_t seq, uint64_t behind)
 {
-	if (LOAD(to->behind) == behind || !write_begin(to, seq))
+	if (LOAD(to->behind) == behind || !seq_write_begin(&to->seq, seq))
 		return;
 	STORE(to->behind, behind);
 	__atomic_store_n(&to->seq, seq, __ATOMIC_RELEASE);
@@ -394,7 +378,7 @@ static bool write_part(uint64_t hash, uint32_t way,
 	struct memo_part *to = &memo_table.parts[index];
 
 	*seq = __atomic_load_n(&to->seq, __ATOMIC_ACQUIRE);
-	if (!write_begin(to, *seq))
+	if (!seq_write_begin(&to->seq, *seq))
 		return false;
 	copy_part(to, part);
 	STORE(memo_table.sets[set].mark[way], mark_of(hash));
@@ -461,7 +445,7 @@ static void keep_site(uint32_t index, uint32_t seq, uint32_t site)
 {
 	struct memo_part *part = &memo_table.parts[index];
 
-	if (LOAD(part->site) == site || !write_begin(part, seq))
+	if (LOAD(part->site) == site || !seq_write_begin(&part->seq, seq))
 		return;
 	STORE(part->site, site);
 	__atomic_store_n(&part->seq, seq, __ATOMIC_RELEASE);

@@ -85,6 +85,35 @@ stack_word(uintptr_t sp, unsigned int off)
 	return ((const uintptr_t *)sp)[off];
 }
 
+/* off[i] */
+FRAME_INLINE unsigned int off_in(const uint64_t *offs, unsigned int i)
+{
+	return offs[i / 4] >> i % 4 * 16 & 0xffff;
+}
+
+/* Makes *seq odd; false: somebody else writes, or it is not was any more. */
+static inline bool seq_write_begin(uint32_t *seq, uint32_t was)
+{
+	if (was & 1)
+		return false;
+	if (sys_alone()) {
+		*seq = was | 1;
+		return true;
+	}
+	if (!__atomic_compare_exchange_n(seq, &was, was | 1, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return false;
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	return true;
+}
+
+/* The return address lies in front of the CFA, and that as far from SP as is said. */
+FRAME_INLINE bool is_sp_rule(struct cfi_rule rule)
+{
+	return rule.type == CFI_FRAME && rule.base == CFI_BASE_SP &&
+	       rule.ra == CFI_RA_AT_CFA && rule.ra_words == -1;
+}
+
 /*
  * Where parts of a live stack that begin with pc and sp are looked for.  A wrapper around
  * malloc is called from many places at one depth: the same pc and SP with more stacks
@@ -110,9 +139,7 @@ FRAME_INLINE uint64_t live_hash(uintptr_t pc, uintptr_t sp, unsigned int ahead)
 		struct cfi_rule rule = frame_rule_peek(pc - 1);
 		uintptr_t cfa = sp + (uintptr_t)(intptr_t)rule.cfa_off;
 
-		if (rule.type != CFI_FRAME || rule.base != CFI_BASE_SP ||
-		    rule.ra != CFI_RA_AT_CFA || rule.ra_words != -1 ||
-		    cfa > frame_stack.here.hi || cfa <= sp)
+		if (!is_sp_rule(rule) || cfa > frame_stack.here.hi || cfa <= sp)
 			break;
 		pc = stack_word(cfa - sizeof(uintptr_t), 0);
 		hash = mix(hash, pc);
@@ -144,12 +171,5 @@ FRAME_INLINE struct start start_of(const struct unwind_regs *r, uint64_t epoch)
  * *index, *seq.  The depot's node of the stack; 0: it is not known.
  */
 uint32_t memo_find_node(const struct start *at, uint32_t *index, uint32_t *seq);
-
-/*
- * flat.c: keeps the stack that begins with that version of a part in one piece, as far as
- * whole parts fit.
- */
-void flat_make(uint64_t hash, const struct start *at, uint32_t index,
-	       uint32_t seq, uint32_t site);
 
 #endif

@@ -165,12 +165,9 @@ trace_site_by_walk(const struct unwind_regs *regs)
 	struct memo_walk walk;
 	enum unwind_end end;
 	struct stack st;
-	uint32_t site, root;
+	uint32_t site, root = thread_walks();
 	bool odd;
 
-	if (unlikely(!trace_up))
-		return 0;
-	root = thread_walks();
 	st.nr = memo_walk(regs, &walk, st.pcs, &end);
 	st.node = walk.node;
 	odd = end == UNWIND_ODD;

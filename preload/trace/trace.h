@@ -62,7 +62,7 @@ bool trace_alloc(struct mm_block *b, size_t requested,
 
 /*
  * The site of a stack that memo_find() does not know: walks it, finds or makes its site,
- * and remembers it.  0: the tables are not there, or it has no frame.
+ * and remembers it.  0: it has no frame.
  */
 uint32_t trace_site_by_walk(const struct unwind_regs *regs);
 

@@ -711,7 +711,6 @@ static __attribute__((noinline)) void *deep(unsigned int depth, size_t size)
 	return p;
 }
 
-/* The memo must tell stacks apart that differ in their number of frames alone. */
 /* Often enough for a stack to be kept in one piece, and to be met there. */
 #define ROUNDS 60
 
@@ -726,6 +725,7 @@ static bool is_flat(uint32_t site)
 	return false;
 }
 
+/* The memo must tell stacks apart that differ in their number of frames alone. */
 static void recursion_depth_is_part_of_the_stack(void **state)
 {
 	volatile unsigned int i, k; /* one place: not unrolled */
@@ -887,12 +887,14 @@ static void crowded_stacks_are_told_apart(void **state)
 		NR_BITS = 5,
 		NR = 1 << NR_BITS
 	};
-	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS];
+	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS], walks = 0;
 	uint32_t site[NR] = { 0 };
 	volatile unsigned int i, k;
 
 	(void)state;
-	for (k = 0; k < ROUNDS; k++)
+	for (k = 0; k < ROUNDS; k++) {
+		if (k == 20)
+			walks = mm.vmstat[BS_VMSTAT_UNWINDS] - before;
 		for (i = 0; i < NR; i++) {
 			void *p = by_bits(INNER + NR_BITS, i << INNER);
 
@@ -901,16 +903,16 @@ static void crowded_stacks_are_told_apart(void **state)
 			site[i] = tag_site(tag_of(p));
 			traced_free(p);
 		}
+	}
 	for (i = 1; i < NR; i++)
 		for (k = 0; k < i; k++)
 			assert_int_not_equal(site[i], site[k]);
 #if defined(__x86_64__) && defined(__OPTIMIZE__) &&                            \
 	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	/* where the parts end is chance, so some push each other out for ever */
-	assert_true(mm.vmstat[BS_VMSTAT_UNWINDS] - before <=
-		    ROUNDS * NR * 3 / 10);
+	/* where the parts end is chance, so some stacks are learnt twice or more */
+	assert_true(walks <= 6 * NR);
 #else
-	(void)before; /* frame pointers are not followed to choose a set */
+	(void)walks; /* frame pointers are not followed to choose a set */
 #endif
 }
 
