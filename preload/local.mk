@@ -44,6 +44,8 @@ libmm_la_SOURCES = \
 	preload/sys/arch-aarch64.h \
 	preload/sys/arch-x86_64.h \
 	preload/sys/arch.h \
+	preload/sys/clock.c \
+	preload/sys/clock.h \
 	preload/sys/lock.c \
 	preload/sys/rseq-aarch64.h \
 	preload/sys/rseq-x86_64.h \

@@ -25,11 +25,13 @@
 #include "preload/trace/sampling.h"
 #include "preload/trace/site.h"
 
-struct site_table site_table;
+#define NEVER 1 /* no time that sys_clock_peek() gives */
+struct site_table site_table = { .tick_at = NEVER };
 
 static uint32_t nr_sites, max_sites;
 static uint8_t *stale; /* published[] of the parent's file */
 static struct sys_lock site_lock;
+static bool tick_is_written;
 
 /* A lock found taken so often gives its site shards. */
 #define MAX_CONTENDED 16U
@@ -51,6 +53,7 @@ int site_init(uint32_t capacity)
 	max_sites = capacity;
 	nr_sites = 1; /* unknown */
 	site_table.created_ns = segment_self()->created_ns;
+	site_table.tick_at = NEVER;
 	return site_new_segment();
 }
 
@@ -295,8 +298,31 @@ uint32_t site_nr(void)
 void site_fork_child(void)
 {
 	site_lock.word = 0;
+	tick_is_written = false;
 	stale = site_table.published ? site_table.published : stale;
 	site_table.published = NULL;
+}
+
+/* ---- time ------------------------------------------------------------------------- */
+
+/*
+ * Who finds tick_at finds a tick that is not older.  Words that never say what the clock
+ * does are never trusted.
+ */
+__attribute__((noinline)) uint64_t site_now_slow(void)
+{
+	uint64_t now_ns = sys_now_coarse_ns(), tick = site_tick(now_ns);
+
+	mm_decay_clock(now_ns);
+	if (sys_clock_peek() != now_ns ||
+	    __atomic_exchange_n(&tick_is_written, true, __ATOMIC_ACQUIRE))
+		return tick;
+	if (now_ns > site_table.tick_at) {
+		STORE(site_table.tick, tick);
+		__atomic_store_n(&site_table.tick_at, now_ns, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&tick_is_written, false, __ATOMIC_RELEASE);
+	return tick;
 }
 
 /* ---- counting --------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 
 #include "preload/mm/mm.h"
 #include "preload/segment.h"
+#include "preload/sys/clock.h"
 #include "shared/abi.h"
 
 /*
@@ -40,6 +41,8 @@ extern __attribute__((visibility("hidden"))) struct site_table {
 	struct site *sites;
 	uint8_t *published;
 	uint64_t created_ns; /* the first ancestor's start */
+	/* the tick when sys_clock_peek() said tick_at, or a later one */
+	uint64_t tick_at, tick;
 } site_table;
 
 int site_init(uint32_t nr_sites);
@@ -60,14 +63,15 @@ static inline uint64_t site_tick(uint64_t now_ns)
 
 /*
  * Coarse time since the first ancestor's start, in ticks of 2^BS_TICK_SHIFT ns.
- * Tells mm_decay_clock().
+ * Tells mm_decay_clock() when it has moved.
  */
+uint64_t site_now_slow(void);
 static inline __attribute__((always_inline)) uint64_t site_now(void)
 {
-	uint64_t now_ns = sys_now_coarse_ns();
-
-	mm_decay_clock(now_ns);
-	return site_tick(now_ns);
+	if (likely(sys_clock_peek() ==
+		   __atomic_load_n(&site_table.tick_at, __ATOMIC_ACQUIRE)))
+		return __atomic_load_n(&site_table.tick, __ATOMIC_RELAXED);
+	return site_now_slow();
 }
 
 /* When a tick began: CLOCK_MONOTONIC. */

@@ -18,6 +18,7 @@
 
 #include "preload/internal.h"
 #include "preload/segment.h"
+#include "preload/sys/clock.h"
 #include "preload/sys/sys.h"
 #include "preload/trace/depot.h"
 #include "preload/trace/libunwind.h"
@@ -430,6 +431,7 @@ bool trace_init(void)
 		sys_say("no memory for call sites: trace=off");
 		return false;
 	}
+	sys_clock_find();
 	trace_up = true;
 	sampling_init(bs_options.trace_mode, bs_options.trace_sample_bytes,
 		      bs_options.trace_budget * 10);

@@ -8,10 +8,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include <cmocka.h>
 
 #include "preload/mm/slab.h"
+#include "preload/sys/clock.h"
 #include "preload/trace/flat.h"
 #include "preload/trace/sampling.h"
 #include "tests/unit/trace_harness.h"
@@ -480,6 +482,78 @@ static unsigned int only_lifetime(uint32_t site)
 }
 
 #define TICKS_OF_A_YEAR UINT64_C(3761959076)
+
+/* ---- time -------------------------------------------------------------------- */
+
+/* For 40 ms. */
+static void assert_now_is_the_clock(void)
+{
+	uint64_t begin_ns = sys_now_coarse_ns(), before, now, after;
+
+	do {
+		before = site_tick(sys_now_coarse_ns());
+		now = site_now();
+		after = site_tick(sys_now_coarse_ns());
+		assert_in_range(now, before, after);
+	} while (sys_now_coarse_ns() < begin_ns + 40000000);
+}
+
+static void *ask_now(void *arg)
+{
+	(void)arg;
+	assert_now_is_the_clock();
+	return NULL;
+}
+
+static void now_is_what_the_clock_says(void **state)
+{
+	pthread_t t[2];
+	unsigned int i;
+
+	(void)state;
+	assert_now_is_the_clock();
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, ask_now, NULL), 0);
+	assert_now_is_the_clock();
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+}
+
+/* Other words come to the place in a time namespace, or were never found. */
+static void now_trusts_no_words_that_are_not_the_clock(void **state)
+{
+	const volatile uint64_t *found = sys_clock_words;
+	volatile uint64_t words[2] = { 0, 0 };
+
+	(void)state;
+	sys_clock_words = words;
+	assert_now_is_the_clock();
+	words[0] = 1ULL << 33;
+	words[1] = 999999999;
+	assert_now_is_the_clock();
+	sys_clock_words = found;
+	assert_now_is_the_clock();
+}
+
+static void clock_words_are_found_where_the_kernel_has_them(void **state)
+{
+	uint64_t before, peek, after;
+	unsigned int i;
+
+	(void)state;
+	if (!getauxval(AT_SYSINFO_EHDR))
+		skip(); /* an emulator */
+	/* Between two seconds the halves may not belong together. */
+	for (i = 0; i < 3; i++) {
+		before = sys_now_coarse_ns();
+		peek = sys_clock_peek();
+		after = sys_now_coarse_ns();
+		if (peek >= before && peek <= after)
+			return;
+	}
+	fail_msg("the words say %llu, the clock %llu", (unsigned long long)peek,
+		 (unsigned long long)after);
+}
 
 /* One object that lives so long; a tag keeps the lower bits of its birth. */
 static void live_and_die(uint32_t site, uint64_t birth, uint64_t ticks)
@@ -988,6 +1062,9 @@ int main(void)
 		T(cohorts_of_what_is_freed_need_no_ages),
 		T(cohorts_without_room_for_ages_stay_together),
 		T(window_counts_from_creation),
+		T(clock_words_are_found_where_the_kernel_has_them),
+		T(now_is_what_the_clock_says),
+		T(now_trusts_no_words_that_are_not_the_clock),
 		T(free_counts_the_lifetime_in_powers_of_two),
 		T(lifetime_count_stays_at_its_maximum),
 		T(alloc_same_place_is_one_site),
