@@ -109,8 +109,8 @@ extern BS_HIDDEN __thread
 enum bs_client_word {
 	BS_CLIENT_READY = 0, /* start.c: BS_READY, else take the slow way in */
 	BS_CLIENT_STARTING,  /* start.c: 1 while a thread is in start */
-	BS_CLIENT_SEGMENT = 8, /* segment.c: 8 to 23 are its own */
-	BS_CLIENT_TRACE = 24,  /* trace/: 24 to 31 are its own */
+	BS_CLIENT_SEGMENT,   /* segment.c: all others */
+	BS_CLIENT_NR = 32
 };
 #define BS_READY 1U
 

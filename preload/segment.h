@@ -51,10 +51,13 @@
  * it made some calls).
  */
 struct segment {
+	/* What each traced call reads comes first. */
+	uint64_t ready; /* 1: complete; threads of a child wait for it */
+	struct bs_abi_site *sites;
+	uint64_t nr_whole; /* site.c: the records 1 to this can be counted in */
 	struct bs_abi_header *header;
 	struct bs_abi_control *control;
 	struct bs_abi_node *nodes;
-	struct bs_abi_site *sites;
 	struct bs_abi_estimate *estimates; /* as many as sites */
 	struct bs_abi_ages *ages;	   /* at most one for each site */
 	struct bs_abi_module *modules;
@@ -63,10 +66,9 @@ struct segment {
 	uint64_t published; /* 1: there is a file behind it */
 	uint64_t created_ns;
 	uint64_t windows_per_tick; /* in 2^-SEGMENT_WINDOW_SHIFT */
-	uint64_t ready; /* 1: complete; threads of a child wait for it */
 };
 static_assert(sizeof(struct segment) <=
-		      (BS_CLIENT_TRACE - BS_CLIENT_SEGMENT) * sizeof(uint64_t),
+		      (BS_CLIENT_NR - BS_CLIENT_SEGMENT) * sizeof(uint64_t),
 	      "struct segment lives in its words of the wiped page");
 
 __extension__ typedef unsigned __int128 segment_u128;

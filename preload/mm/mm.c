@@ -45,7 +45,7 @@ static_assert(GFP_DMA == BS_GFP_DMA && GFP_HIGH == BS_GFP_HIGH &&
 #define EVENT_INTERVAL_NS 5000000000ULL
 #define EVENT_BURST	  10U
 
-struct mm mm;
+struct mm mm __attribute__((aligned(64)));
 union mm_wipe_page mm_wipe_page __attribute__((aligned(PAGE_SIZE)));
 
 void mm_default_config(struct mm_config *config)

@@ -560,8 +560,9 @@ struct mm_wipe {
 	 */
 	uint32_t section_bytes, fast_bytes;
 	uint64_t alive;
+	/* preload/'s own words; the first of them in the line that malloc() reads */
+	uint64_t client[32];
 	struct mm_pub pub;
-	uint64_t client[32]; /* preload/'s own words */
 };
 union mm_wipe_page {
 	struct mm_wipe wipe;

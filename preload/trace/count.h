@@ -25,14 +25,11 @@
 /* The record to count in, or NULL; *site becomes 0 where it is that of "unknown". */
 COUNT_INLINE struct bs_abi_site *count_record(uint32_t *site)
 {
-	const uint8_t *published =
-		__atomic_load_n(&site_table.published, __ATOMIC_RELAXED);
-	struct bs_abi_site *sites = segment_self()->sites;
+	uint64_t nr =
+		__atomic_load_n(&segment_self()->nr_whole, __ATOMIC_ACQUIRE);
 
-	/* none: a child of a handler that forked, before it took over */
-	if (likely(published && sites &&
-		   __atomic_load_n(&published[*site], __ATOMIC_ACQUIRE)))
-		return &sites[*site];
+	if (likely(*site - 1 < nr))
+		return &segment_self()->sites[*site];
 	return site_record_slow(site);
 }
 
@@ -70,17 +67,10 @@ COUNT_INLINE void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)
 		ages_count_cohort(s, c, nr);
 }
 
-/*
- * The same for objects that were born at a tick, which is at born_ns.  Most were at that
- * of the site's last allocation, which is of the newest cohort.
- */
-COUNT_INLINE void count_at(struct bs_abi_site *s, uint64_t tick,
-			   uint64_t born_ns, int nr)
+/* The same for objects of the newest cohort: those of the site's last_ns are. */
+COUNT_INLINE void count_newest(struct bs_abi_site *s, int nr)
 {
-	if (likely(born_ns == s->last_ns))
-		COUNT_STORE(s->cohort_live, s->cohort_live + (uint32_t)nr);
-	else
-		count_cohort(s, site_window(tick), nr);
+	COUNT_STORE(s->cohort_live, s->cohort_live + (uint32_t)nr);
 }
 
 /* One object of that many bytes began.  kind: BS_SITE_*. */
@@ -91,7 +81,7 @@ COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 	bool alone = sys_alone();
 	uint32_t asked = site;
 	struct bs_abi_site *s;
-	int64_t live;
+	uint64_t allocated;
 
 	s = count_record(&site);
 	if (unlikely(!s) ||
@@ -107,13 +97,16 @@ COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 	}
 	s = count_lock(site, s, alone);
 	COUNT_STORE(s->allocs, s->allocs + 1);
-	COUNT_STORE(s->bytes_allocated, s->bytes_allocated + bytes);
-	live = (int64_t)(s->bytes_allocated - s->bytes_freed);
-	if (live > (int64_t)s->peak_live_bytes)
-		COUNT_STORE(s->peak_live_bytes, (uint64_t)live);
-	count_at(s, now, now_ns, 1);
-	if (unlikely(s->last_ns < now_ns))
-		COUNT_STORE(s->last_ns, now_ns);
+	allocated = s->bytes_allocated + bytes;
+	COUNT_STORE(s->bytes_allocated, allocated);
+	if ((int64_t)(allocated - s->bytes_freed) > (int64_t)s->peak_live_bytes)
+		COUNT_STORE(s->peak_live_bytes, allocated - s->bytes_freed);
+	if (likely(s->last_ns == now_ns)) {
+		count_newest(s, 1);
+	} else {
+		count_cohort(s, site_window(now), 1);
+		COUNT_STORE(s->last_ns, MAX(s->last_ns, now_ns));
+	}
 	count_unlock(s, alone);
 }
 
@@ -141,7 +134,10 @@ COUNT_INLINE void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
 	} else {
 		COUNT_STORE(s->frees, s->frees + 1);
 		COUNT_STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
-		count_at(s, born, site_tick_ns(born), -1);
+		if (likely(s->last_ns == site_tick_ns(born)))
+			count_newest(s, -1);
+		else
+			count_cohort(s, site_window(born), -1);
 		if (now != born)
 			ages_count_lifetime(s, now - born, 1);
 	}

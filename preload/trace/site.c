@@ -63,11 +63,23 @@ void site_destroy(void)
 	sys_munmap(site_table.published ? site_table.published : stale,
 		   max_sites);
 	site_table.published = stale = NULL;
+	segment_self()->nr_whole = 0;
 	site_table.sites = NULL;
 	nr_sites = max_sites = 0;
 }
 
 /* ---- records ------------------------------------------------------------------ */
+
+/* In most processes sites are published in order, and that none is missing is enough. */
+static void count_whole(void)
+{
+	struct segment *seg = segment_self();
+	uint64_t nr = seg->nr_whole;
+
+	while (nr + 1 < max_sites && site_table.published[nr + 1])
+		nr++;
+	__atomic_store_n(&seg->nr_whole, nr, __ATOMIC_RELEASE);
+}
 
 /* published[] says what this process's own file has, as in depot.c. */
 static void publish(uint32_t i)
@@ -86,6 +98,7 @@ static void publish(uint32_t i)
 	out->kinds = site_kinds(i);
 	out->first_ns = i ? site_tick_ns(site->first_tick) : 0;
 	__atomic_store_n(&site_table.published[i], 1, __ATOMIC_RELEASE);
+	count_whole();
 	sys_raise(seg->header->section[BS_SEC_SITES].count, i + 1UL);
 }
 
@@ -160,6 +173,7 @@ int site_new_segment(void)
 	if (stale)
 		sys_munmap(stale, max_sites);
 	stale = NULL;
+	segment_self()->nr_whole = 0;
 	site_table.published = sys_reserve(max_sites);
 	return site_table.published ? 0 : -ENOMEM;
 }
@@ -388,7 +402,7 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 	}
 	if (nr)
 		count_cohort(s, site_window(born), -nr);
-	if (nr < 0) /* count_at() */
+	if (nr < 0) /* what count_newest() relies on */
 		STORE(s->last_ns, MAX(s->last_ns, site_tick_ns(born)));
 	if (bytes > 0)
 		STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
