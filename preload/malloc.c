@@ -153,13 +153,62 @@ bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
 	return alloc_long(size, align, gfp, regs);
 }
 
+/* May trace_alloc_exact() be asked?  A race with who ends one of these is his to lose. */
+static void exact_begin(void)
+{
+	if (bs_options.trace_check || !trace_is_ready())
+		return;
+	__atomic_store_n(&mm_wipe->exact_bytes, mm_wipe->section_bytes,
+			 __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!sampling_is_exact() ||
+	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
+	    !mm_wipe->section_bytes)
+		mm_exact_end();
+}
+
 static __attribute__((noinline)) void *
 alloc_and_trace_caller(size_t size, size_t align, gfp_t gfp)
 {
 	struct unwind_regs regs;
 
+	if (unlikely(!mm_wipe->exact_bytes) && sampling_is_exact())
+		exact_begin();
 	UNWIND_CALLER(&regs);
 	return alloc_long(size, align, gfp, &regs);
+}
+
+/* exact_bytes of an object that a slab has no tags for. */
+static __attribute__((noinline)) void
+attribute_first(void *p, size_t size, uintptr_t pc, uintptr_t sp, uintptr_t fp)
+{
+	struct unwind_regs regs = { .pc = pc, .sp = sp, .fp = fp };
+
+	attribute_block(p, size, &regs, 0);
+}
+
+/* Of 1 to exact_bytes bytes, plain. */
+static __attribute__((noinline)) void *alloc_exact(size_t size, size_t align,
+						   gfp_t gfp)
+{
+	struct kmem_cache *cachep = kmalloc_fine_cache(size);
+	struct unwind_regs regs;
+	void *p;
+
+	if (unlikely(bs_tls.depth) || unlikely(bs_tls.no_trace) ||
+	    unlikely(!sys_rseq_is_warm()))
+		return alloc_and_trace_caller(size, align, gfp);
+	p = cache_pop(cachep);
+	if (unlikely(!p))
+		return alloc_and_trace_caller(size, align, gfp);
+	bs_tls.depth = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	UNWIND_CALLER(&regs);
+	if (unlikely(!trace_alloc_exact(p, cachep, size, regs.pc, regs.sp,
+					regs.fp)))
+		attribute_first(p, size, regs.pc, regs.sp, regs.fp);
+	bs_leave();
+	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 }
 
 /*
@@ -169,6 +218,8 @@ alloc_and_trace_caller(size_t size, size_t align, gfp_t gfp)
 __attribute__((noinline)) void *bs_alloc_watched(size_t size, size_t align,
 						 gfp_t gfp)
 {
+	if (likely(size - 1 < mm_wipe->exact_bytes) && bs_is_plain(align, gfp))
+		return alloc_exact(size, align, gfp);
 	if (bs_passes(size, align, gfp, (uintptr_t)__builtin_return_address(0)))
 		return bs_alloc_passed(size, align, gfp);
 	return alloc_and_trace_caller(size, align, gfp);
@@ -194,33 +245,38 @@ __attribute__((noinline)) void bs_free_slow(void *p, const char *call)
 		bs_free_failed(p, ret, call, __builtin_return_address(0));
 }
 
-/* And so do they in a jump to this. */
+/*
+ * And so do they in a jump to this, for an object in a frame with tags.  It may have none
+ * where not each object has one.
+ */
 __attribute__((noinline)) void bs_free_tagged(void *p, struct page *page,
 					      int64_t index, const char *call)
 {
-	struct mm_block b;
+	struct kmem_cache *cachep = page->cache;
+	uint64_t *at = trace_tag(page, index), tag;
 	int ret;
 
-	if (unlikely(!object_block(page, index, &b)))
-		goto slow;
-	if (sampling_is_sparse() && !trace_is_live(&b)) {
-		if (unlikely(!cache_push(b.cache, p)))
-			goto slow;
+	if (unlikely(!at) || unlikely(bs_tls.depth)) {
+		bs_free_slow(p, call);
 		return;
 	}
-	if (unlikely(!bs_enter()))
-		goto slow;
-	if (unlikely(!trace_free_fast(&b))) {
-		bs_leave();
-		goto slow;
+	tag = __atomic_load_n(at, __ATOMIC_RELAXED);
+	if (unlikely(!tag_is_live(tag))) {
+		if (!sampling_is_sparse() || unlikely(!cache_push(cachep, p)))
+			bs_free_slow(p, call);
+		return;
 	}
-	ret = kmem_cache_free(b.cache, p);
+	bs_tls.depth = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(!trace_free_fast(page, at, tag))) {
+		bs_tls.depth = 0;
+		bs_free_slow(p, call);
+		return;
+	}
+	ret = likely(cache_push(cachep, p)) ? 0 : kmem_cache_free(cachep, p);
 	bs_leave();
 	if (unlikely(ret))
 		bs_free_failed(p, ret, call, __builtin_return_address(0));
-	return;
-slow:
-	bs_free_slow(p, call);
 }
 
 BS_COLD void bs_free_failed(void *p, int ret, const char *call, void *caller)

@@ -153,7 +153,8 @@ bool bs_enter_slow(void *caller)
 		}
 	}
 	if (ok && bs_unwinder_wanted)
-		mm_wipe->client[BS_CLIENT_READY] = 0; /* ask again */
+		mm_wipe->client[BS_CLIENT_READY] =
+			0; /* ask again: exact_bytes is 0 */
 	if (!ok)
 		bs_tls.depth = 0;
 	errno = saved_errno;

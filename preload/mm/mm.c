@@ -293,6 +293,7 @@ void mm_sections_end(void)
 	__atomic_store_n(&mm.rseq, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&mm_wipe->fast_bytes, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&mm_wipe->section_bytes, 0, __ATOMIC_RELAXED);
+	mm_exact_end();
 }
 
 /* ---- all locks ---------------------------------------------------------------------- */

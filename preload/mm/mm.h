@@ -559,6 +559,11 @@ struct mm_wipe {
 	 * whoever makes them.
 	 */
 	uint32_t section_bytes, fast_bytes;
+	/*
+	 * The same for requests that malloc.c's shortest way with a call site serves.
+	 * Not 0 only while nothing is out of the ordinary: bs_exact_begin().
+	 */
+	uint32_t exact_bytes;
 	uint64_t alive;
 	/* preload/'s own words; the first of them in the line that malloc() reads */
 	uint64_t client[32];
@@ -571,6 +576,13 @@ union mm_wipe_page {
 /* All zero before the start.  Direct, because malloc() and free() begin with it. */
 extern __attribute__((visibility("hidden"))) union mm_wipe_page mm_wipe_page;
 #define mm_wipe (&mm_wipe_page.wipe)
+
+/* After something of what exact_bytes relies on was ended. */
+static inline void mm_exact_end(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(&mm_wipe->exact_bytes, 0, __ATOMIC_RELAXED);
+}
 
 /* What slab_debug found, for a report.  Sites may be 0: not known. */
 struct slab_error {
@@ -1132,16 +1144,21 @@ static inline void mm_add_tagged(uint32_t *tagged, uint32_t n)
 		__atomic_fetch_add(tagged, n, __ATOMIC_RELAXED);
 }
 
-/* Not counted so far, and not given up. */
-static inline uint32_t *mm_page_tagged(const struct mm_block *b)
+/* Are the living tags of a frame's objects counted?  If not, that was given up. */
+static inline bool mm_counts_tags(const struct page *page)
 {
-	uint32_t *tagged;
+	return !(__atomic_load_n(&page->tagged, __ATOMIC_RELAXED) &
+		 PAGE_TAGGED);
+}
 
-	if (b->kind != MM_OBJECT)
-		return NULL;
-	tagged = &b->page->tagged;
-	return __atomic_load_n(tagged, __ATOMIC_RELAXED) & PAGE_TAGGED ? NULL
-								       : tagged;
+/* Before an object of such a frame gets a tag. */
+static inline void mm_count_tag(struct page *page, uint64_t old_tag,
+				bool counted)
+{
+	if (!counted)
+		__atomic_fetch_or(&page->tagged, PAGE_TAGGED, __ATOMIC_RELAXED);
+	else if (!tag_is_live(old_tag))
+		mm_add_tagged(&page->tagged, 1);
 }
 
 /*
@@ -1152,25 +1169,16 @@ static inline uint32_t *mm_page_tagged(const struct mm_block *b)
 static inline void mm_set_tag(const struct mm_block *b, uint64_t tag,
 			      bool counted)
 {
-	uint32_t *tagged = mm_page_tagged(b);
-
-	if (unlikely(tagged)) {
-		if (!counted)
-			__atomic_fetch_or(tagged, PAGE_TAGGED,
-					  __ATOMIC_RELAXED);
-		else if (!tag_is_live(*b->tag))
-			mm_add_tagged(tagged, 1);
-	}
+	if (b->kind == MM_OBJECT && unlikely(mm_counts_tags(b->page)))
+		mm_count_tag(b->page, *b->tag, counted);
 	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 }
 
 /* After the living bit of *b->tag was taken off. */
 static inline void mm_tag_gone(const struct mm_block *b)
 {
-	uint32_t *tagged = mm_page_tagged(b);
-
-	if (unlikely(tagged))
-		mm_add_tagged(tagged, -1U);
+	if (b->kind == MM_OBJECT && unlikely(mm_counts_tags(b->page)))
+		mm_add_tagged(&b->page->tagged, -1U);
 }
 
 #endif

@@ -222,6 +222,15 @@ static inline uint64_t *slab_tags(const struct kmem_cache *cachep,
 size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 		  uint32_t index);
 
+/* kmalloc_cache() of 1 to KMALLOC_FINE bytes. */
+static inline __attribute__((always_inline)) struct kmem_cache *
+kmalloc_fine_cache(size_t size)
+{
+	static_assert(KMALLOC_FINE_STEP == 16, "its step is that after >> 4");
+	return __atomic_load_n(&mm.kmalloc_table[((size - 1) >> 4) + 1],
+			       __ATOMIC_ACQUIRE);
+}
+
 /*
  * kmalloc() of what most calls are, with no lock and nothing held: for requests of 1 to
  * `most` bytes, wipe.fast_bytes or wipe.section_bytes.  NULL: nothing done; so is the
@@ -230,26 +239,20 @@ size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
 								 uint32_t most)
 {
-	size_t last = size - 1;
-
-	static_assert(KMALLOC_FINE_STEP == 16, "last >> 4 is the step before");
-	if (unlikely(last >= most) || unlikely(!sys_rseq_is_warm()))
+	if (unlikely(size - 1 >= most) || unlikely(!sys_rseq_is_warm()))
 		return NULL;
-	return cache_pop(__atomic_load_n(&mm.kmalloc_table[(last >> 4) + 1],
-					 __ATOMIC_ACQUIRE));
+	return cache_pop(kmalloc_fine_cache(size));
 }
 
-/* Index and frame of an object that the cache has just given out. */
+/* Index of an object that the cache of the frame has just given out. */
 static inline __attribute__((always_inline)) int64_t
-object_index(const void *p, struct page **page)
+object_index(const struct kmem_cache *cachep, const struct page *page,
+	     const void *p)
 {
-	uint32_t offset;
+	uint32_t offset =
+		(uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) + page->from_s_mem;
 
-	*page = pfn_to_page(virt_to_pfn(p));
-	offset = (uint32_t)((uintptr_t)p & (PAGE_SIZE - 1)) +
-		 (*page)->from_s_mem;
-	return (int64_t)((uint64_t)offset *
-				 (*page)->cache->reciprocal_buffer_size >>
+	return (int64_t)((uint64_t)offset * cachep->reciprocal_buffer_size >>
 			 32);
 }
 

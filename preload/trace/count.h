@@ -22,15 +22,11 @@
 #define COUNT_STORE(field, value)                                              \
 	__atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 
-/* The record to count in, or NULL; *site becomes 0 where it is that of "unknown". */
-COUNT_INLINE struct bs_abi_site *count_record(uint32_t *site)
+/* Is its record the one of that number?  If not, site.c has to look for it. */
+COUNT_INLINE bool count_has_record(uint32_t site)
 {
-	uint64_t nr =
-		__atomic_load_n(&segment_self()->nr_whole, __ATOMIC_ACQUIRE);
-
-	if (likely(*site - 1 < nr))
-		return &segment_self()->sites[*site];
-	return site_record_slow(site);
+	return likely(site - 1 < __atomic_load_n(&segment_self()->nr_whole,
+						 __ATOMIC_ACQUIRE));
 }
 
 /* s or one of its shards, locked; an only thread needs no lock. */
@@ -73,28 +69,13 @@ COUNT_INLINE void count_newest(struct bs_abi_site *s, int nr)
 	COUNT_STORE(s->cohort_live, s->cohort_live + (uint32_t)nr);
 }
 
-/* One object of that many bytes began.  kind: BS_SITE_*. */
-COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
-				   uint32_t kind)
+/* One object of that many bytes began at a site, whose record s is. */
+COUNT_INLINE void count_alloc(uint32_t site, struct bs_abi_site *s,
+			      uint64_t now, uint64_t bytes)
 {
-	uint64_t now_ns = site_tick_ns(now);
+	uint64_t now_ns = site_tick_ns(now), allocated;
 	bool alone = sys_alone();
-	uint32_t asked = site;
-	struct bs_abi_site *s;
-	uint64_t allocated;
 
-	s = count_record(&site);
-	if (unlikely(!s) ||
-	    unlikely(!(__atomic_load_n(&s->kinds, __ATOMIC_RELAXED) & kind))) {
-		site_mark(asked, kind);
-		if (!s)
-			return;
-	}
-	if (unlikely(!site)) {
-		site_count_unknown(s, -(int64_t)bytes, -1);
-		COUNT_STORE(s->last_ns, now_ns);
-		return;
-	}
 	s = count_lock(site, s, alone);
 	COUNT_STORE(s->allocs, s->allocs + 1);
 	allocated = s->bytes_allocated + bytes;
@@ -110,6 +91,37 @@ COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 	count_unlock(s, alone);
 }
 
+/* One ended that was born at a tick. */
+COUNT_INLINE void count_free(uint32_t site, struct bs_abi_site *s, uint64_t now,
+			     uint64_t born, uint64_t bytes)
+{
+	bool alone = sys_alone();
+
+	s = count_lock(site, s, alone);
+	COUNT_STORE(s->frees, s->frees + 1);
+	COUNT_STORE(s->bytes_freed, s->bytes_freed + bytes);
+	if (likely(s->last_ns == site_tick_ns(born)))
+		count_newest(s, -1);
+	else
+		count_cohort(s, site_window(born), -1);
+	if (now != born)
+		ages_count_lifetime(s, now - born, 1);
+	count_unlock(s, alone);
+}
+
+/* One object of that many bytes began.  kind: BS_SITE_*. */
+COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
+				   uint32_t kind)
+{
+	struct bs_abi_site *s = &segment_self()->sites[site];
+
+	if (count_has_record(site) &&
+	    likely(__atomic_load_n(&s->kinds, __ATOMIC_RELAXED) & kind))
+		count_alloc(site, s, now, bytes);
+	else
+		site_count_alloc_slow(site, now, bytes, kind);
+}
+
 /*
  * nr objects and so many bytes ended; negative: came into being by a split.
  * birth: the tick when they began, or as many lower bits of it as a tag keeps.
@@ -117,31 +129,11 @@ COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 COUNT_INLINE void site_count_free(uint32_t site, uint64_t now, uint32_t birth,
 				  int64_t bytes, int nr)
 {
-	struct bs_abi_site *s = count_record(&site);
-	bool alone = sys_alone();
-	uint64_t born;
-
-	if (unlikely(!s))
-		return;
-	if (unlikely(!site)) {
-		site_count_unknown(s, bytes, nr);
-		return;
-	}
-	born = site_birth_tick(now, birth);
-	s = count_lock(site, s, alone);
-	if (unlikely(nr != 1 || bytes < 0)) {
-		site_count_split(s, now, born, bytes, nr);
-	} else {
-		COUNT_STORE(s->frees, s->frees + 1);
-		COUNT_STORE(s->bytes_freed, s->bytes_freed + (uint64_t)bytes);
-		if (likely(s->last_ns == site_tick_ns(born)))
-			count_newest(s, -1);
-		else
-			count_cohort(s, site_window(born), -1);
-		if (now != born)
-			ages_count_lifetime(s, now - born, 1);
-	}
-	count_unlock(s, alone);
+	if (count_has_record(site) && likely(nr == 1 && bytes >= 0))
+		count_free(site, &segment_self()->sites[site], now,
+			   site_birth_tick(now, birth), (uint64_t)bytes);
+	else
+		site_count_free_slow(site, now, birth, bytes, nr);
 }
 
 #endif

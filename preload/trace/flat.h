@@ -99,9 +99,12 @@ FRAME_INLINE bool flat_words_match(const struct flat *f, uint32_t seq,
 		if (unlikely(LOAD(f->seq) != seq))
 			return false;
 #pragma GCC unroll 4
-		for (i = 0; i < FLAT_GROUP_WORDS; i++)
+		for (i = 0; i < FLAT_GROUP_WORDS; i++) {
 			differ |= stack_word(sp, off_in(&offs, i)) ^
 				  LOAD(f->val[g * FLAT_GROUP_WORDS + i]);
+			/* one after the other: that takes fewer registers */
+			__asm__("" : "+r"(differ));
+		}
 	}
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return !differ && likely(LOAD(f->seq) == seq);

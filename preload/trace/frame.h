@@ -49,14 +49,20 @@ bool frame_may_read_slow(uintptr_t addr);
 /* sp is the live stack pointer: its own page is readable. */
 void frame_range_reset(uintptr_t sp, uint32_t epoch);
 
-/* Begins a walk at the live stack pointer: [sp, here.hi) is readable. */
+/* [sp, here.hi) is readable, where sp is the live stack pointer. */
+FRAME_INLINE bool frame_range_is_here(uintptr_t sp)
+{
+	return sp >= frame_stack.here.lo && sp < frame_stack.here.hi &&
+	       frame_stack.epoch ==
+		       __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
+}
+
+/* Begins a walk there: makes it so. */
 FRAME_INLINE void frame_range_begin(uintptr_t sp)
 {
-	uint32_t epoch = __atomic_load_n(&frame_memory_epoch, __ATOMIC_RELAXED);
-
-	if (unlikely(sp < frame_stack.here.lo || sp >= frame_stack.here.hi ||
-		     frame_stack.epoch != epoch))
-		frame_range_reset(sp, epoch);
+	if (unlikely(!frame_range_is_here(sp)))
+		frame_range_reset(sp, __atomic_load_n(&frame_memory_epoch,
+						      __ATOMIC_RELAXED));
 }
 
 /* Aligned words only: one that crosses a page would need two checks. */

@@ -320,16 +320,16 @@ FRAME_INLINE uint64_t *hint_of(uint64_t pc_hash)
 }
 
 /* Of a stack in the table of those in one piece. */
-FRAME_INLINE uint64_t flat_hash(const struct start *at)
+FRAME_INLINE uint64_t flat_hash(uintptr_t pc, uintptr_t sp, uintptr_t place)
 {
-	uint64_t hash = at->pc * 0x9e3779b97f4a7c15ULL;
+	uint64_t hash = pc * 0x9e3779b97f4a7c15ULL;
 	uint64_t hint = LOAD(*hint_of(hash));
 	uintptr_t words = hint >> 32;
 
-	if (likely((uint32_t)hint == (uint32_t)at->pc) && words &&
-	    likely(at->sp + words * sizeof(words) < frame_stack.here.hi))
-		hash ^= stack_word(at->sp, (unsigned int)words);
-	return (hash ^ at->place) * 0xd6e8feb86659fd93ULL;
+	if (likely((uint32_t)hint == (uint32_t)pc) && words &&
+	    likely(sp + words * sizeof(words) < frame_stack.here.hi))
+		hash ^= stack_word(sp, (unsigned int)words);
+	return (hash ^ place) * 0xd6e8feb86659fd93ULL;
 }
 
 static void learn_hint(const struct start *at)
@@ -344,8 +344,8 @@ static void learn_hint(const struct start *at)
 }
 
 /* What lies behind the words of f, of version seq; they matched. */
-static __attribute__((noinline)) bool
-rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
+static bool rest_matches(const struct flat *f, uint32_t seq, uintptr_t sp,
+			 uintptr_t fp)
 {
 	uint64_t behind = LOAD(f->behind);
 	struct link link = {
@@ -356,46 +356,83 @@ rest_matches(const struct flat *f, uint32_t seq, const struct start *at)
 	};
 	unsigned int room = LOAD(f->room);
 	const struct memo_part *part = &memo_table.parts[link.outer];
-	uintptr_t fp;
 
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (LOAD(f->seq) != seq)
 		return false;
-	fp = next_fp(&link, at->sp, at->fp);
+	fp = next_fp(&link, sp, fp);
 	return __atomic_load_n(&part->seq, __ATOMIC_ACQUIRE) ==
 		       link.outer_seq &&
-	       chain_matches(part, link.outer_seq, at->sp + link.next_bytes, fp,
-			     0, room) == MATCH_WHOLE;
+	       chain_matches(part, link.outer_seq, sp + link.next_bytes, fp, 0,
+			     room) == MATCH_WHOLE;
 }
 
-FRAME_INLINE uint32_t find_flat(uint64_t hash, const struct start *at)
+FRAME_INLINE void give_credit(struct flat *f)
 {
-	struct flat *f = flat_set(hash);
-	uint32_t way, seq, site, outer;
+	if (unlikely(LOAD(f->credit) != FLAT_CREDIT))
+		STORE(f->credit, FLAT_CREDIT);
+}
 
-	for (way = 0; way < FLAT_WAYS; way++, f++) {
+/* The ways of the set from f on. */
+static __attribute__((noinline)) uint32_t
+find_flat_from(struct flat *f, uintptr_t pc, uintptr_t sp, uintptr_t fp)
+{
+	struct flat *end =
+		flat_table + ((f - flat_table) | (FLAT_WAYS - 1)) + 1;
+	uint64_t key = pc ^ epoch_now();
+	uintptr_t place = place_of(sp);
+	uint32_t seq, site, outer;
+
+	for (; f < end; f++) {
 		/* odd: it never matches */
 		seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 		site = LOAD(f->site);
 		outer = LOAD(f->outer);
-		if (LOAD(f->pc) != at->key || LOAD(f->sp) != at->place)
+		if (LOAD(f->pc) != key || LOAD(f->sp) != place ||
+		    sp + LOAD(f->span_words) * sizeof(sp) > frame_stack.here.hi)
 			continue;
-		if (unlikely(at->sp + LOAD(f->span_words) * sizeof(at->sp) >
-			     frame_stack.here.hi))
+		if (!(LOAD(f->special) ? flat_matches_special(f, seq, sp, fp)
+				       : flat_words_match(f, seq, sp)))
 			continue;
-		if (likely(!LOAD(f->special))) {
-			if (!flat_words_match(f, seq, at->sp))
-				continue;
-		} else if (!flat_matches_special(f, seq, at->sp, at->fp)) {
+		if (outer != MEMO_END && !rest_matches(f, seq, sp, fp))
 			continue;
-		}
-		if (unlikely(outer != MEMO_END) && !rest_matches(f, seq, at))
-			continue;
-		if (unlikely(LOAD(f->credit) != FLAT_CREDIT))
-			STORE(f->credit, FLAT_CREDIT);
+		give_credit(f);
 		return site;
 	}
 	return 0;
+}
+
+/*
+ * Runs for nearly each allocation: it looks at one way, ends in a jump to what takes
+ * longer, and so needs no register that has to be saved.
+ */
+uint32_t memo_find_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp)
+{
+	uintptr_t place = place_of(sp);
+	uint64_t key = pc ^ epoch_now();
+	uint32_t seq, site;
+	struct flat *f;
+
+	if (unlikely(!frame_range_is_here(sp)))
+		return 0;
+	f = flat_set(flat_hash(pc, sp, place));
+	if (LOAD(f->pc) != key || LOAD(f->sp) != place) {
+		f++;
+		if (LOAD(f->pc) != key || LOAD(f->sp) != place)
+			return 0;
+	}
+	/* odd: it never matches */
+	seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
+	if (unlikely(LOAD(f->special)) || unlikely(LOAD(f->outer) != MEMO_END))
+		return find_flat_from(f, pc, sp, fp);
+	if (unlikely(sp + LOAD(f->span_words) * sizeof(sp) >
+		     frame_stack.here.hi))
+		return 0;
+	site = LOAD(f->site);
+	if (unlikely(!flat_words_match(f, seq, sp)))
+		return 0;
+	give_credit(f);
+	return site;
 }
 
 /* A stack was recognised by its parts, for the n-th time. */
@@ -412,12 +449,12 @@ FRAME_INLINE void note_recognised(const struct start *at, uint32_t index,
 		return;
 	}
 	learn_hint(at);
-	hash = flat_hash(at);
+	hash = flat_hash(at->pc, at->sp, at->place);
 	if (flat_wants(hash))
 		flat_make(hash, at, index, seq, site);
 }
 
-static __attribute__((noinline)) uint32_t find_parts(const struct start *at)
+static uint32_t find_parts(const struct start *at)
 {
 	uint32_t index, seq, site = find(at, true, &index, &seq);
 
@@ -426,7 +463,7 @@ static __attribute__((noinline)) uint32_t find_parts(const struct start *at)
 	return site;
 }
 
-uint32_t memo_find(const struct unwind_regs *regs)
+uint32_t memo_find_long(const struct unwind_regs *regs)
 {
 	struct start at;
 	uint32_t site;
@@ -435,6 +472,7 @@ uint32_t memo_find(const struct unwind_regs *regs)
 		return 0;
 	frame_range_begin(regs->sp);
 	at = start_of(regs, epoch_now());
-	site = find_flat(flat_hash(&at), &at);
-	return likely(site) ? site : find_parts(&at);
+	site = find_flat_from(flat_set(flat_hash(at.pc, at.sp, at.place)),
+			      at.pc, at.sp, at.fp);
+	return site ? site : find_parts(&at);
 }

@@ -30,7 +30,15 @@
 int memo_init(void);
 
 /* The site that memo_learn() was told for this stack; 0: not known.  Any context. */
-uint32_t memo_find(const struct unwind_regs *regs);
+uint32_t memo_find_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp);
+uint32_t memo_find_long(const struct unwind_regs *regs);
+static inline uint32_t memo_find(const struct unwind_regs *regs)
+{
+	uint32_t site =
+		regs->exact ? 0 : memo_find_flat(regs->pc, regs->sp, regs->fp);
+
+	return site ? site : memo_find_long(regs);
+}
 
 /*
  * Walks a stack that memo_find() does not know, until the rest is known: that rest is

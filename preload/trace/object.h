@@ -63,25 +63,23 @@ TRACE_INLINE void trace_attribute(const struct mm_block *b, uint32_t site,
 		   sampling_is_sparse());
 }
 
-/* The living bit goes; of two threads that free the same object one is told. */
-TRACE_INLINE uint64_t trace_end_tag(uint64_t *tag)
+/*
+ * The living bit goes from a tag that was just seen; of two threads that free the same
+ * object one is told.
+ */
+TRACE_INLINE uint64_t trace_end_tag(uint64_t *tag, uint64_t seen)
 {
-	uint64_t was = __atomic_load_n(tag, __ATOMIC_RELAXED);
-
-	if (!tag_is_live(was))
-		return was;
 	if (!sys_alone())
 		return __atomic_fetch_and(tag, ~TAG_LIVE, __ATOMIC_ACQ_REL);
-	*tag = was & ~TAG_LIVE;
-	return was;
+	*tag = seen & ~TAG_LIVE;
+	return seen;
 }
 
 /* Counts the end of an object whose tag was taken off, and was no sample's. */
-TRACE_INLINE void trace_end(const struct mm_block *b, uint64_t tag)
+TRACE_INLINE void trace_count_end(uint64_t tag, size_t usable)
 {
-	mm_tag_gone(b);
 	site_count_free(tag_site(tag), site_now(), tag_birth(tag),
-			(int64_t)(b->usable - tag_slack(tag)), 1);
+			(int64_t)(usable - tag_slack(tag)), 1);
 }
 
 /* ---- what is done with most objects ------------------------------------------------- */
@@ -94,8 +92,8 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 				   const struct unwind_regs *regs)
 {
 	struct mm_block b;
-	struct page *page;
-	int64_t index = object_index(p, &page);
+	struct page *page = pfn_to_page(virt_to_pfn(p));
+	int64_t index = object_index(page->cache, page, p);
 	uint32_t site;
 
 	if (unlikely(bs_options.trace_check) || unlikely(bs_tls.no_trace) ||
@@ -112,24 +110,52 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 	return true;
 }
 
-/* Of an object with a place for a tag. */
-TRACE_INLINE bool trace_is_live(const struct mm_block *b)
+/*
+ * What an allocation with a call site does while mm_wipe->exact_bytes is not 0: cachep gave
+ * p.  False: nothing was done, its slab has no tags yet.
+ */
+TRACE_INLINE bool trace_alloc_exact(void *p, const struct kmem_cache *cachep,
+				    size_t requested, uintptr_t pc,
+				    uintptr_t sp, uintptr_t fp)
 {
-	return tag_is_live(__atomic_load_n(b->tag, __ATOMIC_RELAXED));
+	struct page *page = pfn_to_page(virt_to_pfn(p));
+	uint64_t *tags = __atomic_load_n(&page->slab->tags, __ATOMIC_ACQUIRE);
+	uint32_t slack = trace_slack(cachep->buffer_size, requested), site;
+
+	if (unlikely(!tags))
+		return false;
+	site = memo_find_flat(pc, sp, fp);
+	if (unlikely(!site))
+		site = trace_site_beyond_flat(pc, sp, fp);
+	tags += object_index(cachep, page, p);
+	if (unlikely(mm_counts_tags(page)))
+		mm_count_tag(page, *tags, sampling_is_sparse());
+	__atomic_store_n(tags,
+			 trace_begin(site, BS_SITE_OBJECT, cachep->buffer_size,
+				     slack),
+			 __ATOMIC_RELAXED);
+	return true;
 }
 
-/* trace_free() of such an object; false: nothing was done. */
-TRACE_INLINE bool trace_free_fast(const struct mm_block *b)
+/* The tag's place of an object that was found by object_cache(); NULL: it has none. */
+TRACE_INLINE uint64_t *trace_tag(const struct page *page, int64_t index)
 {
-	uint64_t tag = __atomic_load_n(b->tag, __ATOMIC_RELAXED);
+	uint64_t *tags = slab_tags(page->cache, page->slab);
 
-	if (unlikely(!trace_is_ready()) || unlikely(!tag_is_live(tag)) ||
-	    unlikely(tag_rate(tag)))
+	return likely(tags) ? &tags[index] : NULL;
+}
+
+/* trace_free() of such an object, whose tag was just seen; false: nothing was done. */
+TRACE_INLINE bool trace_free_fast(struct page *page, uint64_t *at, uint64_t tag)
+{
+	if (unlikely(!trace_is_ready()) || unlikely(tag_rate(tag)))
 		return false;
-	tag = trace_end_tag(b->tag);
+	tag = trace_end_tag(at, tag);
 	if (unlikely(!tag_is_live(tag)))
 		return false; /* another thread frees it, too */
-	trace_end(b, tag);
+	if (unlikely(mm_counts_tags(page)))
+		mm_add_tagged(&page->tagged, -1U);
+	trace_count_end(tag, page->cache->buffer_size);
 	return true;
 }
 

@@ -573,6 +573,7 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 	if (mode != BS_TRACE_EXACT)
 		STORE(sampling.sparse, 1);
 	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);
+	mm_exact_end();
 	mm_decay_by_caller(mode == BS_TRACE_EXACT);
 	publish_mode();
 }

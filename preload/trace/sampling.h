@@ -78,10 +78,14 @@ void sampling_init(uint32_t mode, uint64_t sample_bytes, uint32_t budget);
 
 /* What to do with an allocation of so many bytes by pc: a rate, or SAMPLING_SKIP. */
 uint32_t sampling_choose_slow(uintptr_t pc, size_t bytes);
+static inline bool sampling_is_exact(void)
+{
+	return __atomic_load_n(&sampling.mode, __ATOMIC_RELAXED) ==
+	       BS_TRACE_EXACT;
+}
 static inline uint32_t sampling_choose(uintptr_t pc, size_t bytes)
 {
-	if (likely(__atomic_load_n(&sampling.mode, __ATOMIC_RELAXED) ==
-		   BS_TRACE_EXACT))
+	if (likely(sampling_is_exact()))
 		return 0;
 	return sampling_choose_slow(pc, bytes);
 }

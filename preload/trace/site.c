@@ -114,10 +114,10 @@ static __attribute__((noinline)) void bring_over(uint32_t i)
 
 /*
  * The record to count in, or NULL: a forked child without a segment yet; no memory.
- * A child whose segment is smaller than its parent's counts what does not fit as
- * unknown.
+ * *site becomes 0 where it is that of "unknown": a child whose segment is smaller than
+ * its parent's has no room for all.
  */
-struct bs_abi_site *site_record_slow(uint32_t *site)
+static struct bs_abi_site *record_to_count(uint32_t *site)
 {
 	struct segment *seg = segment_self();
 
@@ -277,7 +277,7 @@ struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s)
 		shard = shards + sys_getcpu() % nr_shards();
 		site = shard;
 		if (!site_table.published[shard])
-			site_record_slow(&site);
+			record_to_count(&site);
 		if (site && site_table.published[shard])
 			s = &segment_self()->sites[shard];
 	}
@@ -347,13 +347,13 @@ void site_mark(uint32_t site, uint32_t kind)
 
 	__atomic_fetch_or(&site_table.sites[site].kinds, (uint8_t)kind,
 			  __ATOMIC_RELAXED);
-	s = site_record_slow(&site);
+	s = record_to_count(&site);
 	if (s)
 		__atomic_fetch_or(&s->kinds, kind, __ATOMIC_RELAXED);
 }
 
-/* Negative amounts belong on the other side of the books: see site_count_split(). */
-void site_count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
+/* Negative amounts belong on the other side of the books: see count_split(). */
+static void count_unknown(struct bs_abi_site *s, int64_t bytes, int nr)
 {
 	if (nr > 0)
 		__atomic_fetch_add(&s->frees, (uint64_t)nr, __ATOMIC_RELAXED);
@@ -376,7 +376,7 @@ void site_recount(uint32_t site, uint32_t birth, uint64_t bytes)
 		depot_publish_chain(site_table.sites[site].node, true);
 		publish(site);
 	}
-	s = site_record_slow(&site);
+	s = record_to_count(&site);
 	if (!s)
 		return;
 	STORE(s->allocs, s->allocs + 1);
@@ -391,8 +391,8 @@ void site_recount(uint32_t site, uint32_t birth, uint64_t bytes)
  * A split makes one object more out of nothing: both sides of the books move
  * forward, because readers rely on counters that never fall.
  */
-void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
-		      int64_t bytes, int nr)
+static void count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
+			int64_t bytes, int nr)
 {
 	if (nr > 0) {
 		STORE(s->frees, s->frees + (uint64_t)nr);
@@ -409,6 +409,47 @@ void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
 	else if (bytes < 0)
 		STORE(s->bytes_allocated,
 		      s->bytes_allocated + (uint64_t)-bytes);
+}
+
+__attribute__((noinline)) void site_count_alloc_slow(uint32_t site,
+						     uint64_t now,
+						     uint64_t bytes,
+						     uint32_t kind)
+{
+	uint32_t asked = site;
+	struct bs_abi_site *s = record_to_count(&site);
+
+	if (!s || !(__atomic_load_n(&s->kinds, __ATOMIC_RELAXED) & kind))
+		site_mark(asked, kind);
+	if (!s)
+		return;
+	if (site) {
+		count_alloc(site, s, now, bytes);
+	} else {
+		count_unknown(s, -(int64_t)bytes, -1);
+		STORE(s->last_ns, site_tick_ns(now));
+	}
+}
+
+__attribute__((noinline)) void site_count_free_slow(uint32_t site, uint64_t now,
+						    uint32_t birth,
+						    int64_t bytes, int nr)
+{
+	struct bs_abi_site *s = record_to_count(&site);
+	uint64_t born = site_birth_tick(now, birth);
+	bool alone = sys_alone();
+
+	if (!s)
+		return;
+	if (!site) {
+		count_unknown(s, bytes, nr);
+	} else if (nr == 1 && bytes >= 0) {
+		count_free(site, s, now, born, (uint64_t)bytes);
+	} else {
+		s = count_lock(site, s, alone);
+		count_split(s, now, born, bytes, nr);
+		count_unlock(s, alone);
+	}
 }
 
 /* ---- samples -------------------------------------------------------------------------- */
@@ -463,7 +504,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 
 	if (!(site_kinds(site) & kind))
 		site_mark(site, kind);
-	s = count_record(&site);
+	s = record_to_count(&site);
 	e = s ? estimate_of(site) : NULL;
 	if (!e)
 		return;

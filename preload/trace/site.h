@@ -109,11 +109,11 @@ static inline uint32_t site_kinds(uint32_t site)
 void site_mark(uint32_t site, uint32_t kind);
 
 /* What count.h leaves to site.c. */
-struct bs_abi_site *site_record_slow(uint32_t *site);
+void site_count_alloc_slow(uint32_t site, uint64_t now, uint64_t bytes,
+			   uint32_t kind);
+void site_count_free_slow(uint32_t site, uint64_t now, uint32_t birth,
+			  int64_t bytes, int nr);
 struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s);
-void site_count_unknown(struct bs_abi_site *s, int64_t bytes, int nr);
-void site_count_split(struct bs_abi_site *s, uint64_t now, uint64_t born,
-		      int64_t bytes, int nr);
 
 /*
  * One object of so many bytes, recorded as a sample of a rate (sampling.h), began or,

@@ -190,6 +190,15 @@ trace_site_by_walk(const struct unwind_regs *regs)
 	return site;
 }
 
+__attribute__((noinline)) uint32_t
+trace_site_beyond_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp)
+{
+	struct unwind_regs regs = { .pc = pc, .sp = sp, .fp = fp };
+	uint32_t site = memo_find_long(&regs);
+
+	return likely(site) ? site : trace_site_by_walk(&regs);
+}
+
 /* ---- trace_check= --------------------------------------------------------------------- */
 
 /* Both reached the outermost frame, and yet by other frames. */
@@ -360,16 +369,17 @@ static __attribute__((noinline)) void end_sample(uint64_t tag, uint64_t bytes)
 
 static inline bool take_tag(struct mm_block *b)
 {
-	uint64_t tag = trace_end_tag(b->tag);
+	uint64_t tag = __atomic_load_n(b->tag, __ATOMIC_RELAXED);
 
+	if (tag_is_live(tag))
+		tag = trace_end_tag(b->tag, tag);
 	if (!tag_is_live(tag))
 		return sampling_is_sparse();
-	if (likely(!tag_rate(tag))) {
-		trace_end(b, tag);
-		return true;
-	}
 	mm_tag_gone(b);
-	end_sample(tag, b->usable - tag_slack(tag));
+	if (likely(!tag_rate(tag)))
+		trace_count_end(tag, b->usable);
+	else
+		end_sample(tag, b->usable - tag_slack(tag));
 	return true;
 }
 

@@ -65,6 +65,8 @@ bool trace_alloc(struct mm_block *b, size_t requested,
  * and remembers it.  0: it has no frame.
  */
 uint32_t trace_site_by_walk(const struct unwind_regs *regs);
+/* The same of one that memo_find_flat() does not know, of a frame of the program's. */
+uint32_t trace_site_beyond_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp);
 
 /*
  * The same for a block made in a handler inside the allocator: site 0, no lock.

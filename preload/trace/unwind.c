@@ -356,6 +356,7 @@ size_t unwind_odd(uintptr_t *pcs, size_t nr, size_t max, enum unwind_end *end)
 		if (!bs_sandboxed && libunwind_possible()) {
 			bs_unwinder_wanted = true;
 			mm_wipe->client[BS_CLIENT_READY] = 0; /* slow way in */
+			mm_exact_end();
 		}
 		return nr;
 	}
