@@ -29,15 +29,31 @@ COUNT_INLINE bool count_has_record(uint32_t site)
 						 __ATOMIC_ACQUIRE));
 }
 
+/* That of the shards which this CPU uses; s where there is no memory for it. */
+COUNT_INLINE struct bs_abi_site *count_shard(uint32_t shards,
+					     struct bs_abi_site *s)
+{
+	uint32_t shard = shards + (sys_getcpu() & site_table.shard_mask) *
+					  SITE_SHARD_STEP;
+
+	return count_has_record(shard) ? &segment_self()->sites[shard]
+				       : site_shard_slow(shard, s);
+}
+
 /* s or one of its shards, locked; an only thread needs no lock. */
 COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
 					    struct bs_abi_site *s, bool alone)
 {
+	uint32_t shards;
+
 	if (likely(alone))
 		return s;
-	if (unlikely(__atomic_load_n(&site_table.sites[site].shards,
-				     __ATOMIC_ACQUIRE)) ||
-	    !sys_trylock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE))
+	shards = __atomic_load_n(&site_table.sites[site].shards,
+				 __ATOMIC_ACQUIRE);
+	if (unlikely(shards))
+		s = count_shard(shards, s);
+	if (unlikely(!sys_trylock((struct sys_lock *)(void *)&s->lock,
+				  SYS_RANK_SITE)))
 		return site_lock_contended(site, s);
 	return s;
 }
@@ -45,7 +61,8 @@ COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
 COUNT_INLINE void count_unlock(struct bs_abi_site *s, bool alone)
 {
 	if (!alone)
-		sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+		sys_spin_unlock((struct sys_lock *)(void *)&s->lock,
+				SYS_RANK_SITE);
 }
 
 COUNT_INLINE void count_cohort(struct bs_abi_site *s, uint32_t window, int nr)

@@ -42,7 +42,7 @@ static bool tick_is_written;
 
 static uint32_t nr_shards(void)
 {
-	return MIN(mm.nr_slots, MAX_SHARDS);
+	return site_table.shard_mask + 1;
 }
 
 int site_init(uint32_t capacity)
@@ -54,6 +54,9 @@ int site_init(uint32_t capacity)
 	nr_sites = 1; /* unknown */
 	site_table.created_ns = segment_self()->created_ns;
 	site_table.tick_at = NEVER;
+	site_table.shard_mask = 0;
+	while (2 * nr_shards() <= MIN(mm.nr_slots, MAX_SHARDS))
+		site_table.shard_mask = 2 * nr_shards() - 1;
 	return site_new_segment();
 }
 
@@ -164,7 +167,7 @@ bool site_live(uint32_t i, uint64_t *objects, uint64_t *bytes)
 		return false;
 	add_live(i, objects, bytes);
 	for (k = 0; shards && k < nr_shards(); k++)
-		add_live(shards + k, objects, bytes);
+		add_live(shards + k * SITE_SHARD_STEP, objects, bytes);
 	return true;
 }
 
@@ -250,38 +253,41 @@ static uint32_t make_site(uint32_t node)
 /* Shards for a site that several threads count at. */
 static __attribute__((noinline)) void make_shards(uint32_t site)
 {
-	uint32_t nr = nr_shards(), first;
+	uint32_t first;
 
 	sys_lock(&site_lock, SYS_RANK_DEPOT);
 	if (!site_table.sites[site].shards && nr_sites < capacity() / 2) {
-		first = new_sites(site_table.sites[site].node, site, nr);
+		first = new_sites(site_table.sites[site].node, site,
+				  nr_shards() * SITE_SHARD_STEP + nr_sites % 2);
+		first = ALIGN_UP(first, SITE_SHARD_STEP);
 		__atomic_store_n(&site_table.sites[site].shards, first,
 				 __ATOMIC_RELEASE);
 	}
 	sys_unlock(&site_lock, SYS_RANK_DEPOT);
 }
 
+/* In a forked child the record may have to be made. */
+struct bs_abi_site *site_shard_slow(uint32_t shard, struct bs_abi_site *s)
+{
+	struct bs_abi_site *own = record_to_count(&shard);
+
+	return own && shard ? own : s;
+}
+
 struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s)
 {
-	uint32_t shards = __atomic_load_n(&site_table.sites[site].shards,
-					  __ATOMIC_ACQUIRE);
-	uint32_t shard;
+	struct site *t = &site_table.sites[site];
+	uint32_t shards;
 
-	if (!shards && __atomic_add_fetch(&site_table.sites[site].contended, 1,
-					  __ATOMIC_RELAXED) == MAX_CONTENDED) {
+	if (!__atomic_load_n(&t->shards, __ATOMIC_ACQUIRE) &&
+	    __atomic_add_fetch(&t->contended, 1, __ATOMIC_RELAXED) ==
+		    MAX_CONTENDED) {
 		make_shards(site);
-		shards = __atomic_load_n(&site_table.sites[site].shards,
-					 __ATOMIC_ACQUIRE);
+		shards = __atomic_load_n(&t->shards, __ATOMIC_ACQUIRE);
+		if (shards)
+			s = count_shard(shards, s);
 	}
-	if (shards) {
-		shard = shards + sys_getcpu() % nr_shards();
-		site = shard;
-		if (!site_table.published[shard])
-			record_to_count(&site);
-		if (site && site_table.published[shard])
-			s = &segment_self()->sites[shard];
-	}
-	sys_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	sys_spin_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 	return s;
 }
 
@@ -508,7 +514,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 	e = s ? estimate_of(site) : NULL;
 	if (!e)
 		return;
-	sys_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	sys_spin_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 	add_estimate(e, rate, bytes, begins);
 	if (site)
 		count_cohort(s, site_window(born), begins ? 1 : -1);
@@ -516,7 +522,7 @@ void site_count_sample(uint32_t site, uint32_t rate, uint64_t bytes,
 		STORE(s->last_ns, MAX(s->last_ns, site_tick_ns(now)));
 	else if (site)
 		ages_count_lifetime(s, now - born, 1);
-	sys_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
+	sys_spin_unlock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 }
 
 uint64_t site_live_samples(uint32_t i)

@@ -33,6 +33,11 @@ struct site {
 	uint8_t is_shard;
 	uint8_t kinds;
 };
+/* Shards are every other record: then no line of the cache has two of them. */
+#define SITE_SHARD_STEP 2U
+static_assert(SITE_SHARD_STEP * sizeof(struct bs_abi_site) % 64 == 0,
+	      "three lines");
+
 /* What a site takes at most, in private memory and in the segment. */
 #define SITE_BYTES                                                             \
 	(sizeof(struct site) + 1 + sizeof(struct bs_abi_site) +                \
@@ -41,6 +46,7 @@ extern __attribute__((visibility("hidden"))) struct site_table {
 	struct site *sites;
 	uint8_t *published;
 	uint64_t created_ns; /* the first ancestor's start */
+	uint32_t shard_mask; /* their number - 1 */
 	/* the tick when sys_clock_peek() said tick_at, or a later one */
 	uint64_t tick_at, tick;
 } site_table;
@@ -113,6 +119,7 @@ void site_count_alloc_slow(uint32_t site, uint64_t now, uint64_t bytes,
 			   uint32_t kind);
 void site_count_free_slow(uint32_t site, uint64_t now, uint32_t birth,
 			  int64_t bytes, int nr);
+struct bs_abi_site *site_shard_slow(uint32_t shard, struct bs_abi_site *s);
 struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s);
 
 /*
