@@ -231,8 +231,9 @@ struct page {
 	union {
 		uint32_t nr_pages; /* LARGE, TABLE: pages of the block */
 		/*
-		 * SLAB: objects that begin here and have a living tag, or
-		 * PAGE_TAGGED from the first on that was not counted.
+		 * SLAB: objects that begin here and have a living tag, or, from
+		 * the first on that was not counted, PAGE_TAGGED and below it
+		 * where the slab's tags are, in 16 bytes from mm.base; 0: too far.
 		 */
 		uint32_t tagged;
 	};
@@ -265,8 +266,9 @@ struct page {
 		uint32_t from_s_mem;
 	};
 };
-#define PAGE_LOST   0x80000000U
-#define PAGE_TAGGED 0x80000000U
+#define PAGE_LOST	0x80000000U
+#define PAGE_TAGGED	0x80000000U
+#define PAGE_TAGS_SHIFT 4
 static_assert(sizeof(struct page) == 32, "struct page is 32 bytes");
 
 /*
@@ -1136,14 +1138,6 @@ static inline uint32_t tag_birth(uint64_t tag)
 	       ((1U << TAG_BIRTH_BITS) - 1);
 }
 
-static inline void mm_add_tagged(uint32_t *tagged, uint32_t n)
-{
-	if (sys_alone())
-		arch_add_local(tagged, n);
-	else
-		__atomic_fetch_add(tagged, n, __ATOMIC_RELAXED);
-}
-
 /* Are the living tags of a frame's objects counted?  If not, that was given up. */
 static inline bool mm_counts_tags(const struct page *page)
 {
@@ -1151,14 +1145,48 @@ static inline bool mm_counts_tags(const struct page *page)
 		 PAGE_TAGGED);
 }
 
-/* Before an object of such a frame gets a tag. */
-static inline void mm_count_tag(struct page *page, uint64_t old_tag,
-				bool counted)
+/* The tags of the frame's slab; NULL: it does not say. */
+static inline uint64_t *mm_frame_tags(const struct page *page)
 {
+	uint32_t tagged = __atomic_load_n(&page->tagged, __ATOMIC_ACQUIRE);
+
+	return likely(tagged > PAGE_TAGGED)
+		       ? (uint64_t *)(void *)(mm.base +
+					      ((uint64_t)(tagged - PAGE_TAGGED)
+					       << PAGE_TAGS_SHIFT))
+		       : NULL;
+}
+
+/* Of a frame that counts; a handler may do the same, another thread may give it up. */
+static inline void mm_add_tagged(struct page *page, uint32_t n)
+{
+	uint32_t was = __atomic_load_n(&page->tagged, __ATOMIC_RELAXED);
+
+	if (sys_alone())
+		arch_add_local(&page->tagged, n);
+	else
+		while (!(was & PAGE_TAGGED) &&
+		       !__atomic_compare_exchange_n(
+			       &page->tagged, &was, was + n, true,
+			       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			;
+}
+
+/* Before an object of such a frame gets its tag at `at`; tags: the slab's. */
+static inline void mm_count_tag(struct page *page, const uint64_t *tags,
+				const uint64_t *at, bool counted)
+{
+	uint64_t where =
+		(uint64_t)((const char *)tags - mm.base) >> PAGE_TAGS_SHIFT;
+
 	if (!counted)
-		__atomic_fetch_or(&page->tagged, PAGE_TAGGED, __ATOMIC_RELAXED);
-	else if (!tag_is_live(old_tag))
-		mm_add_tagged(&page->tagged, 1);
+		__atomic_store_n(&page->tagged,
+				 PAGE_TAGGED |
+					 (where < PAGE_TAGGED ? (uint32_t)where
+							      : 0),
+				 __ATOMIC_RELEASE);
+	else if (!tag_is_live(*at))
+		mm_add_tagged(page, 1);
 }
 
 /*
@@ -1170,7 +1198,7 @@ static inline void mm_set_tag(const struct mm_block *b, uint64_t tag,
 			      bool counted)
 {
 	if (b->kind == MM_OBJECT && unlikely(mm_counts_tags(b->page)))
-		mm_count_tag(b->page, *b->tag, counted);
+		mm_count_tag(b->page, b->tag - b->objnr, b->tag, counted);
 	__atomic_store_n(b->tag, tag, __ATOMIC_RELAXED);
 }
 
@@ -1178,7 +1206,7 @@ static inline void mm_set_tag(const struct mm_block *b, uint64_t tag,
 static inline void mm_tag_gone(const struct mm_block *b)
 {
 	if (b->kind == MM_OBJECT && unlikely(mm_counts_tags(b->page)))
-		mm_add_tagged(&b->page->tagged, -1U);
+		mm_add_tagged(b->page, -1U);
 }
 
 #endif

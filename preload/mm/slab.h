@@ -256,7 +256,7 @@ object_index(const struct kmem_cache *cachep, const struct page *page,
 			 32);
 }
 
-/* mm_lookup() without slab and objnr, of what object_cache() found; false: no tags. */
+/* mm_lookup() without slab, of what object_cache() found; false: no tags. */
 static inline __attribute__((always_inline)) bool
 object_block(struct page *page, int64_t index, struct mm_block *b)
 {
@@ -267,6 +267,7 @@ object_block(struct page *page, int64_t index, struct mm_block *b)
 	b->kind = MM_OBJECT;
 	b->page = page;
 	b->cache = page->cache;
+	b->objnr = (uint32_t)index;
 	b->usable = page->cache->buffer_size;
 	b->tag = &tags[index];
 	return true;

@@ -358,6 +358,11 @@ static void check_tagged(struct walk *w, const struct kmem_cache *cachep,
 			fail(w, "I13: %s: %u tags on the frame of %p, not %u",
 			     cachep->name, live,
 			     index_to_obj(cachep, slabp, i - 1), page->tagged);
+		if (of != page && page && page->tagged > PAGE_TAGGED &&
+		    mm_frame_tags(page) != tags)
+			fail(w, "I13: %s: the frame of %p has its tags at %p",
+			     cachep->name, index_to_obj(cachep, slabp, i - 1),
+			     (void *)mm_frame_tags(page));
 		if (of != page)
 			live = 0;
 		page = of;

@@ -373,17 +373,22 @@ FRAME_INLINE void give_credit(struct flat *f)
 		STORE(f->credit, FLAT_CREDIT);
 }
 
+static bool is_last_way(const struct flat *f)
+{
+	return (f - flat_table) % FLAT_WAYS == FLAT_WAYS - 1;
+}
+
 /* The ways of the set from f on. */
 static __attribute__((noinline)) uint32_t
 find_flat_from(struct flat *f, uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-	struct flat *end =
-		flat_table + ((f - flat_table) | (FLAT_WAYS - 1)) + 1;
 	uint64_t key = pc ^ epoch_now();
 	uintptr_t place = place_of(sp);
 	uint32_t seq, site, outer;
+	bool last;
 
-	for (; f < end; f++) {
+	for (last = false; !last; f++) {
+		last = is_last_way(f);
 		/* odd: it never matches */
 		seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 		site = LOAD(f->site);
@@ -430,7 +435,7 @@ uint32_t memo_find_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 		return 0;
 	site = LOAD(f->site);
 	if (unlikely(!flat_words_match(f, seq, sp)))
-		return 0;
+		return is_last_way(f) ? 0 : find_flat_from(f + 1, pc, sp, fp);
 	give_credit(f);
 	return site;
 }
@@ -470,9 +475,12 @@ uint32_t memo_find_long(const struct unwind_regs *regs)
 
 	if (unlikely(!memo_table.parts || regs->exact))
 		return 0;
-	frame_range_begin(regs->sp);
+	if (unlikely(!frame_range_is_here(regs->sp))) {
+		frame_range_begin(regs->sp);
+		site = memo_find_flat(regs->pc, regs->sp, regs->fp);
+		if (site)
+			return site;
+	}
 	at = start_of(regs, epoch_now());
-	site = find_flat_from(flat_set(flat_hash(at.pc, at.sp, at.place)),
-			      at.pc, at.sp, at.fp);
-	return site ? site : find_parts(&at);
+	return find_parts(&at);
 }

@@ -110,6 +110,16 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 	return true;
 }
 
+/* The first object of a frame that is recorded; NULL: the first of its slab, too. */
+TRACE_INLINE uint64_t *trace_first_of_frame(struct page *page, int64_t index)
+{
+	uint64_t *tags = slab_tags(page->cache, page->slab);
+
+	if (tags && mm_counts_tags(page))
+		mm_count_tag(page, tags, &tags[index], sampling_is_sparse());
+	return tags;
+}
+
 /*
  * What an allocation with a call site does while mm_wipe->exact_bytes is not 0: cachep gave
  * p.  False: nothing was done, its slab has no tags yet.
@@ -119,29 +129,33 @@ TRACE_INLINE bool trace_alloc_exact(void *p, const struct kmem_cache *cachep,
 				    uintptr_t sp, uintptr_t fp)
 {
 	struct page *page = pfn_to_page(virt_to_pfn(p));
-	uint64_t *tags = __atomic_load_n(&page->slab->tags, __ATOMIC_ACQUIRE);
-	uint32_t slack = trace_slack(cachep->buffer_size, requested), site;
+	int64_t index = object_index(cachep, page, p);
+	uint64_t *tags = mm_frame_tags(page);
+	uint32_t site;
 
-	if (unlikely(!tags))
-		return false;
+	if (unlikely(!tags)) {
+		tags = trace_first_of_frame(page, index);
+		if (!tags)
+			return false;
+	}
 	site = memo_find_flat(pc, sp, fp);
 	if (unlikely(!site))
 		site = trace_site_beyond_flat(pc, sp, fp);
-	tags += object_index(cachep, page, p);
-	if (unlikely(mm_counts_tags(page)))
-		mm_count_tag(page, *tags, sampling_is_sparse());
-	__atomic_store_n(tags,
-			 trace_begin(site, BS_SITE_OBJECT, cachep->buffer_size,
-				     slack),
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(
+		&tags[index],
+		trace_begin(site, BS_SITE_OBJECT, cachep->buffer_size,
+			    trace_slack(cachep->buffer_size, requested)),
+		__ATOMIC_RELAXED);
 	return true;
 }
 
 /* The tag's place of an object that was found by object_cache(); NULL: it has none. */
 TRACE_INLINE uint64_t *trace_tag(const struct page *page, int64_t index)
 {
-	uint64_t *tags = slab_tags(page->cache, page->slab);
+	uint64_t *tags = mm_frame_tags(page);
 
+	if (unlikely(!tags))
+		tags = slab_tags(page->cache, page->slab);
 	return likely(tags) ? &tags[index] : NULL;
 }
 
@@ -154,7 +168,7 @@ TRACE_INLINE bool trace_free_fast(struct page *page, uint64_t *at, uint64_t tag)
 	if (unlikely(!tag_is_live(tag)))
 		return false; /* another thread frees it, too */
 	if (unlikely(mm_counts_tags(page)))
-		mm_add_tagged(&page->tagged, -1U);
+		mm_add_tagged(page, -1U);
 	trace_count_end(tag, page->cache->buffer_size);
 	return true;
 }
