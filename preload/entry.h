@@ -36,6 +36,9 @@ void *bs_alloc_watched(size_t size, size_t align, gfp_t gfp);
 void *bs_alloc_slow(size_t size, size_t align, gfp_t gfp);
 void *bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
 			 const struct unwind_regs *regs);
+/* For bs_is_exact(); NULL: nothing was done. */
+void *bs_alloc_exact(size_t size, size_t align, gfp_t gfp, uintptr_t pc,
+		     uintptr_t sp, uintptr_t fp);
 void bs_free_slow(void *p, const char *call);
 /* Of an object in a frame with tags. */
 void bs_free_tagged(void *p, struct page *page, int64_t index,
@@ -60,17 +63,17 @@ BS_INLINE void *bs_alloc_block(size_t size, size_t align, gfp_t gfp)
 	return likely(p) ? p : bs_alloc_again(size, align, gfp);
 }
 
-/* Nothing but a size, and zeros perhaps. */
+/* Nothing but a size, zeros perhaps, and an alignment that mm_alloc_fast() knows. */
 BS_INLINE bool bs_is_plain(size_t align, gfp_t gfp)
 {
-	return align <= KMALLOC_MINALIGN && !(gfp & ~__GFP_ZERO);
+	return align <= PAGE_SIZE && !(gfp & ~__GFP_ZERO);
 }
 
 /* NULL with errno = ENOMEM.  align: power of two; 1 gives the usual 16. */
 BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 {
 	void *p = bs_is_plain(align, gfp)
-			  ? mm_alloc_fast(size, mm_wipe->fast_bytes)
+			  ? mm_alloc_fast(size, align, mm_wipe->fast_bytes)
 			  : NULL;
 
 	if (likely(p))
@@ -78,6 +81,13 @@ BS_INLINE void *bs_alloc(size_t size, size_t align, gfp_t gfp)
 	if (bs_tracing)
 		return bs_alloc_watched(size, align, gfp);
 	return bs_alloc_slow(size, align, gfp);
+}
+
+/* May bs_alloc_exact() be asked? */
+BS_INLINE bool bs_is_exact(size_t size, size_t align, gfp_t gfp)
+{
+	return likely(size - 1 < mm_wipe->exact_bytes) &&
+	       bs_is_plain(align, gfp);
 }
 
 /* trace=auto and trace=sample: true when this one is not recorded. */
@@ -91,7 +101,7 @@ BS_INLINE bool bs_passes(size_t size, size_t align, gfp_t gfp, uintptr_t pc)
 /* ... then this allocates. */
 BS_INLINE void *bs_alloc_passed(size_t size, size_t align, gfp_t gfp)
 {
-	void *p = mm_alloc_fast(size, mm_wipe->section_bytes);
+	void *p = mm_alloc_fast(size, align, mm_wipe->section_bytes);
 
 	if (unlikely(!p))
 		return bs_alloc_slow(size, align, gfp);
@@ -102,10 +112,16 @@ BS_INLINE void *bs_alloc_passed(size_t size, size_t align, gfp_t gfp)
 BS_INLINE void *bs_alloc_here(size_t size, size_t align, gfp_t gfp)
 {
 	struct unwind_regs regs;
+	void *p;
 
 	if (!bs_tracing)
 		return bs_alloc(size, align, gfp);
 	UNWIND_CALLER(&regs);
+	if (bs_is_exact(size, align, gfp)) {
+		p = bs_alloc_exact(size, align, gfp, regs.pc, regs.sp, regs.fp);
+		if (likely(p))
+			return p;
+	}
 	if (bs_passes(size, align, gfp, regs.pc))
 		return bs_alloc_passed(size, align, gfp);
 	return bs_alloc_and_trace(size, align, gfp, &regs);

@@ -111,7 +111,7 @@ BS_INLINE void *alloc_object(size_t size, size_t align, gfp_t gfp,
 			     const struct unwind_regs *regs)
 {
 	void *p = bs_is_plain(align, gfp)
-			  ? mm_alloc_fast(size, mm_wipe->section_bytes)
+			  ? mm_alloc_fast(size, align, mm_wipe->section_bytes)
 			  : NULL;
 
 	if (unlikely(!p))
@@ -187,28 +187,42 @@ attribute_first(void *p, size_t size, uintptr_t pc, uintptr_t sp, uintptr_t fp)
 	attribute_block(p, size, &regs, 0);
 }
 
-/* Of 1 to exact_bytes bytes, plain. */
-static __attribute__((noinline)) void *alloc_exact(size_t size, size_t align,
-						   gfp_t gfp)
+BS_INLINE void *exact_object(size_t size, size_t align, gfp_t gfp, uintptr_t pc,
+			     uintptr_t sp, uintptr_t fp)
 {
-	struct kmem_cache *cachep = kmalloc_fine_cache(size);
-	struct unwind_regs regs;
+	const struct kmem_cache *cachep = kmalloc_aligned_cache(size, align);
 	void *p;
 
 	if (unlikely(bs_tls.depth) || unlikely(bs_tls.no_trace) ||
 	    unlikely(!sys_rseq_is_warm()))
-		return alloc_and_trace_caller(size, align, gfp);
+		return NULL;
 	p = cache_pop(cachep);
 	if (unlikely(!p))
-		return alloc_and_trace_caller(size, align, gfp);
+		return NULL;
 	bs_tls.depth = 1;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	UNWIND_CALLER(&regs);
-	if (unlikely(!trace_alloc_exact(p, cachep, size, regs.pc, regs.sp,
-					regs.fp)))
-		attribute_first(p, size, regs.pc, regs.sp, regs.fp);
+	if (unlikely(!trace_alloc_exact(p, cachep, size, pc, sp, fp)))
+		attribute_first(p, size, pc, sp, fp);
 	bs_leave();
 	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
+}
+
+__attribute__((noinline)) void *bs_alloc_exact(size_t size, size_t align,
+					       gfp_t gfp, uintptr_t pc,
+					       uintptr_t sp, uintptr_t fp)
+{
+	return exact_object(size, align, gfp, pc, sp, fp);
+}
+
+static __attribute__((noinline)) void *alloc_exact(size_t size, size_t align,
+						   gfp_t gfp)
+{
+	struct unwind_regs regs;
+	void *p;
+
+	UNWIND_CALLER(&regs);
+	p = exact_object(size, align, gfp, regs.pc, regs.sp, regs.fp);
+	return likely(p) ? p : alloc_and_trace_caller(size, align, gfp);
 }
 
 /*
@@ -218,7 +232,7 @@ static __attribute__((noinline)) void *alloc_exact(size_t size, size_t align,
 __attribute__((noinline)) void *bs_alloc_watched(size_t size, size_t align,
 						 gfp_t gfp)
 {
-	if (likely(size - 1 < mm_wipe->exact_bytes) && bs_is_plain(align, gfp))
+	if (bs_is_exact(size, align, gfp))
 		return alloc_exact(size, align, gfp);
 	if (bs_passes(size, align, gfp, (uintptr_t)__builtin_return_address(0)))
 		return bs_alloc_passed(size, align, gfp);
@@ -345,7 +359,7 @@ BS_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 
 	if (!is_power_of_2(align) || align % sizeof(void *))
 		return EINVAL;
-	p = bs_alloc(size, align, GFP_KERNEL);
+	p = bs_alloc_here(size, align, GFP_KERNEL);
 	if (!p) {
 		errno = saved_errno;
 		return ENOMEM;

@@ -196,11 +196,6 @@ static bool large_resize(struct page *page, size_t new_size)
 
 /* ---- the door ------------------------------------------------------------------- */
 
-static inline size_t round_up_pow2(size_t v)
-{
-	return v > 1 ? 1UL << (64 - __builtin_clzll(v - 1)) : 1;
-}
-
 static void *object_alloc(struct kmem_cache *cachep, size_t size, gfp_t gfp)
 {
 	void *p = likely(cachep) ? kmem_cache_alloc_sized(cachep, gfp, size)
@@ -220,10 +215,7 @@ static void *large_or_vmalloc(size_t size, size_t align, gfp_t gfp)
 	return p ? p : vmalloc_alloc(size, align, gfp);
 }
 
-/*
- * An alignment of its own, or a zone.  Powers of two are naturally aligned in the
- * general caches; dedicated ones may not be.
- */
+/* An alignment of its own (kmalloc_aligned_cache()), or a zone. */
 static __attribute__((noinline)) void *alloc_unusual(size_t size, size_t align,
 						     gfp_t gfp)
 {

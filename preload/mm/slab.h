@@ -69,7 +69,7 @@ int cache_free_slow(struct kmem_cache *cachep, struct array_cache *ac,
 		    void *objp);
 
 /* Without a lock, in a section; NULL: the long way. */
-static inline void *cache_pop(struct kmem_cache *cachep)
+static inline void *cache_pop(const struct kmem_cache *cachep)
 {
 	return rseq_pop((void *const *)cachep->open, &mm_wipe->slots);
 }
@@ -222,6 +222,21 @@ static inline uint64_t *slab_tags(const struct kmem_cache *cachep,
 size_t obj_usable(const struct kmem_cache *cachep, const struct slab *slabp,
 		  uint32_t index);
 
+/* Which general cache serves size bytes; size <= KMALLOC_MAX. */
+static inline unsigned int kmalloc_nr(size_t size)
+{
+	if (size <= 64)
+		return (size > 16 ? 1U : 0U) + (size > 32 ? 1U : 0U);
+	if (size <= 192)
+		return 3U + (size > 96 ? 1U : 0U) + (size > 128 ? 1U : 0U);
+	return 64 - (unsigned int)__builtin_clzll(size - 1) - 2;
+}
+
+static inline size_t round_up_pow2(size_t v)
+{
+	return v > 1 ? 1UL << (64 - __builtin_clzll(v - 1)) : 1;
+}
+
 /* kmalloc_cache() of 1 to KMALLOC_FINE bytes. */
 static inline __attribute__((always_inline)) struct kmem_cache *
 kmalloc_fine_cache(size_t size)
@@ -232,16 +247,30 @@ kmalloc_fine_cache(size_t size)
 }
 
 /*
- * kmalloc() of what most calls are, with no lock and nothing held: for requests of 1 to
- * `most` bytes, wipe.fast_bytes or wipe.section_bytes.  NULL: nothing done; so is the
- * first call after the thread was off its processor, for decay.c.
+ * The same for an alignment of up to a page.  Powers of two are naturally aligned in the
+ * general caches; dedicated ones may not be.
  */
-static inline __attribute__((always_inline)) void *mm_alloc_fast(size_t size,
-								 uint32_t most)
+static inline __attribute__((always_inline)) struct kmem_cache *
+kmalloc_aligned_cache(size_t size, size_t align)
+{
+	return likely(align <= KMALLOC_MINALIGN)
+		       ? kmalloc_fine_cache(size)
+		       : mm.kmalloc_caches[kmalloc_nr(
+				 round_up_pow2(MAX(size, align)))];
+}
+
+/*
+ * kmalloc() of what most calls are, with no lock and nothing held: for requests of 1 to
+ * `most` bytes, wipe.fast_bytes or wipe.section_bytes, and an alignment of up to a page.
+ * NULL: nothing done; so is the first call after the thread was off its processor, for
+ * decay.c.
+ */
+static inline __attribute__((always_inline)) void *
+mm_alloc_fast(size_t size, size_t align, uint32_t most)
 {
 	if (unlikely(size - 1 >= most) || unlikely(!sys_rseq_is_warm()))
 		return NULL;
-	return cache_pop(kmalloc_fine_cache(size));
+	return cache_pop(kmalloc_aligned_cache(size, align));
 }
 
 /* Index of an object that the cache of the frame has just given out. */
@@ -307,16 +336,6 @@ bool cache_reap_idle(void);
 unsigned int slab_raw_child(void);
 
 /* ---- general caches (kmalloc.c, dedicated.c) ------------------------------------- */
-
-/* Which general cache serves size bytes; size <= KMALLOC_MAX. */
-static inline unsigned int kmalloc_nr(size_t size)
-{
-	if (size <= 64)
-		return (size > 16 ? 1U : 0U) + (size > 32 ? 1U : 0U);
-	if (size <= 192)
-		return 3U + (size > 96 ? 1U : 0U) + (size > 128 ? 1U : 0U);
-	return 64 - (unsigned int)__builtin_clzll(size - 1) - 2;
-}
 
 /* The step of the table that size bytes are in. */
 static inline unsigned int kmalloc_step(size_t size)

@@ -14,16 +14,18 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "preload/sys/sys.h"
 
 #define FIRST_MASK 3U
-#define MAX_MASK   ((1U << FLAT_MAX_BITS) / FLAT_WAYS - 1)
+#define MAX_MASK   (FLAT_NR_SETS - 1)
 #define MAX_BYTES  ((1UL << FLAT_MAX_BITS) * sizeof(struct flat))
 
 struct flat *flat_table;
 uint32_t flat_mask;
+uint8_t flat_crowded[FLAT_NR_SETS];
 static uint32_t nr_used; /* entries, of what is in use */
 
 int flat_init(void)
@@ -44,6 +46,7 @@ void flat_destroy(void)
 void flat_forget(void)
 {
 	sys_madvise(flat_table, MAX_BYTES, MADV_DONTNEED);
+	memset(flat_crowded, 0, sizeof(flat_crowded));
 }
 
 uint64_t flat_bytes(void)
@@ -114,8 +117,10 @@ static void grow(void)
 {
 	uint32_t mask = LOAD(flat_mask);
 
-	if (mask < MAX_MASK && LOAD(nr_used) * 4 > (mask + 1) * FLAT_WAYS)
+	if (mask < MAX_MASK && LOAD(nr_used) * 4 > (mask + 1) * FLAT_WAYS) {
+		memset(flat_crowded, 0, sizeof(flat_crowded));
 		STORE(flat_mask, mask * 2 + 1);
+	}
 }
 
 static bool has_room(const struct flat *f)
@@ -139,6 +144,18 @@ bool flat_wants(uint64_t hash)
 	}
 	grow();
 	return false;
+}
+
+bool flat_crowd(uint64_t hash, const struct start *at)
+{
+	const struct flat *set = flat_set(hash);
+	uint32_t i;
+
+	for (i = 0; i < FLAT_WAYS; i++)
+		if (LOAD(set[i].pc) != at->key || LOAD(set[i].sp) != at->place)
+			return false;
+	STORE(flat_crowded[flat_set_nr(hash)], 1);
+	return true;
 }
 
 /* from's seq and credit do not matter. */

@@ -65,17 +65,33 @@ _Static_assert(sizeof(struct flat) == 256, "four cache lines");
 
 #define FLAT_MAX_BITS 10
 #define FLAT_WAYS     2U
+#define FLAT_NR_SETS  ((1U << FLAT_MAX_BITS) / FLAT_WAYS)
 #define FLAT_CREDIT   8U
 
 /* Of the part of the table that is in use, which grows: index of the last set. */
 extern __attribute__((visibility("hidden"))) struct flat *flat_table;
 extern __attribute__((visibility("hidden"))) uint32_t flat_mask;
 
-/* The first way of the set for a stack with that hash. */
+/* The set for a stack with that hash, and its first way. */
+FRAME_INLINE uint32_t flat_set_nr(uint64_t hash)
+{
+	return (uint32_t)(hash >> 40) & LOAD(flat_mask);
+}
+
 FRAME_INLINE struct flat *flat_set(uint64_t hash)
 {
-	return &flat_table[((uint32_t)(hash >> 40) & LOAD(flat_mask)) *
-			   FLAT_WAYS];
+	return &flat_table[flat_set_nr(hash) * FLAT_WAYS];
+}
+
+/*
+ * A wrapper is called from many places at one depth: more stacks with the same pc, depth
+ * and return address than a set has ways.  From then on others are in a second set, chosen
+ * by more return addresses (memo.c).
+ */
+extern __attribute__((visibility("hidden"))) uint8_t flat_crowded[FLAT_NR_SETS];
+FRAME_INLINE bool flat_is_crowded(uint64_t hash)
+{
+	return LOAD(flat_crowded[flat_set_nr(hash)]) != 0;
 }
 
 /* Slower: where special is not 0. */
@@ -118,6 +134,8 @@ int flat_init(void);
  * their credit, which they get back when they are met.
  */
 bool flat_wants(uint64_t hash);
+/* If not: is that because others with its pc and depth are there?  Then it is crowded. */
+bool flat_crowd(uint64_t hash, const struct start *at);
 /*
  * Keeps the stack that begins with that version of a part in one piece, as far as whole
  * parts fit.

@@ -455,8 +455,14 @@ FRAME_INLINE void note_recognised(const struct start *at, uint32_t index,
 	}
 	learn_hint(at);
 	hash = flat_hash(at->pc, at->sp, at->place);
-	if (flat_wants(hash))
-		flat_make(hash, at, index, seq, site);
+	if (!flat_wants(hash)) {
+		if (!flat_crowd(hash, at))
+			return;
+		hash = live_hash(at->pc, at->sp, LOOK_FAR);
+		if (!flat_wants(hash))
+			return;
+	}
+	flat_make(hash, at, index, seq, site);
 }
 
 static uint32_t find_parts(const struct start *at)
@@ -482,5 +488,12 @@ uint32_t memo_find_long(const struct unwind_regs *regs)
 			return site;
 	}
 	at = start_of(regs, epoch_now());
+	if (flat_is_crowded(flat_hash(at.pc, at.sp, at.place))) {
+		site = find_flat_from(
+			flat_set(live_hash(at.pc, at.sp, LOOK_FAR)), at.pc,
+			at.sp, at.fp);
+		if (site)
+			return site;
+	}
 	return find_parts(&at);
 }
