@@ -508,6 +508,43 @@ BS_INLINE bool realloc_fast(void *p, size_t size, uintptr_t pc,
 	return true;
 }
 
+/* The same of an object with a tag, for bs_is_exact(). */
+static __attribute__((noinline)) bool
+realloc_exact(void *p, size_t size, uintptr_t pc, uintptr_t sp, uintptr_t fp,
+	      const char *call, void **out)
+{
+	const struct kmem_cache *cachep;
+	struct page *page;
+	int64_t index;
+	uint64_t *at, tag;
+	size_t usable;
+	bool done;
+	void *q;
+
+	cachep = object_cache(p, &page, &index);
+	at = cachep ? trace_tag(page, index) : NULL;
+	tag = at ? __atomic_load_n(at, __ATOMIC_RELAXED) : 0;
+	if (!tag_is_live(tag) || tag_rate(tag))
+		return false;
+	usable = cachep->buffer_size;
+	if (!mm_object_keeps(usable, size)) {
+		q = bs_alloc_exact(size, 1, GFP_KERNEL, pc, sp, fp);
+		if (!q)
+			return false;
+		*out = memcpy(q, p, MIN(usable, size));
+		bs_free(p, call);
+		return true;
+	}
+	if (bs_tls.depth || bs_tls.no_trace)
+		return false;
+	bs_tls.depth = 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	done = trace_renew_exact(at, tag, usable, size, pc, sp, fp);
+	bs_leave();
+	*out = p;
+	return done;
+}
+
 BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 {
 	struct unwind_regs regs;
@@ -525,6 +562,9 @@ BS_INLINE void *bs_realloc(void *p, size_t size, const char *call)
 	}
 	if (likely(realloc_fast(p, size, (uintptr_t)__builtin_return_address(0),
 				call, &q)))
+		return q;
+	if (bs_is_exact(size, 1, GFP_KERNEL) &&
+	    realloc_exact(p, size, regs.pc, regs.sp, regs.fp, call, &q))
 		return q;
 	if (unlikely(size > PTRDIFF_MAX)) {
 		errno = ENOMEM;

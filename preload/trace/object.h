@@ -110,6 +110,22 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 	return true;
 }
 
+TRACE_INLINE uint32_t trace_site_exact(uintptr_t pc, uintptr_t sp, uintptr_t fp)
+{
+	uint32_t site = memo_find_flat(pc, sp, fp);
+
+	return likely(site) ? site : trace_site_beyond_flat(pc, sp, fp);
+}
+
+TRACE_INLINE void trace_set_tag(uint64_t *at, uint32_t site, size_t usable,
+				size_t requested)
+{
+	__atomic_store_n(at,
+			 trace_begin(site, BS_SITE_OBJECT, usable,
+				     trace_slack(usable, requested)),
+			 __ATOMIC_RELAXED);
+}
+
 /* The first object of a frame that is recorded; NULL: the first of its slab, too. */
 TRACE_INLINE uint64_t *trace_first_of_frame(struct page *page, int64_t index)
 {
@@ -138,14 +154,26 @@ TRACE_INLINE bool trace_alloc_exact(void *p, const struct kmem_cache *cachep,
 		if (!tags)
 			return false;
 	}
-	site = memo_find_flat(pc, sp, fp);
-	if (unlikely(!site))
-		site = trace_site_beyond_flat(pc, sp, fp);
-	__atomic_store_n(
-		&tags[index],
-		trace_begin(site, BS_SITE_OBJECT, cachep->buffer_size,
-			    trace_slack(cachep->buffer_size, requested)),
-		__ATOMIC_RELAXED);
+	site = trace_site_exact(pc, sp, fp);
+	trace_set_tag(&tags[index], site, cachep->buffer_size, requested);
+	return true;
+}
+
+/*
+ * The same for an object whose size changes in place, and whose tag at `at` was just seen:
+ * one ends and another begins.  False: nothing was done.
+ */
+TRACE_INLINE bool trace_renew_exact(uint64_t *at, uint64_t tag, size_t usable,
+				    size_t requested, uintptr_t pc,
+				    uintptr_t sp, uintptr_t fp)
+{
+	uint32_t site = trace_site_exact(pc, sp, fp);
+
+	tag = trace_end_tag(at, tag);
+	if (unlikely(!tag_is_live(tag)))
+		return false; /* another thread frees it */
+	trace_count_end(tag, usable);
+	trace_set_tag(at, site, usable, requested);
 	return true;
 }
 
