@@ -27,7 +27,7 @@
 #define MAX_PAGES 16 /* 4 to 6 are usual */
 
 static const volatile uint64_t none[2];
-const volatile uint64_t *sys_clock_words = none;
+SYS_HOT const volatile uint64_t *sys_clock_words = none;
 
 /* Before Linux 5.14 everything looks like it. */
 static bool is_kernels(const void *page)

@@ -23,8 +23,8 @@
 #define MAX_MASK   (FLAT_NR_SETS - 1)
 #define MAX_BYTES  ((1UL << FLAT_MAX_BITS) * sizeof(struct flat))
 
-struct flat *flat_table;
-uint32_t flat_mask;
+SYS_HOT struct flat *flat_table;
+SYS_HOT uint32_t flat_mask;
 uint8_t flat_crowded[FLAT_NR_SETS];
 static uint32_t nr_used; /* entries, of what is in use */
 

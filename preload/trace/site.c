@@ -26,7 +26,8 @@
 #include "preload/trace/site.h"
 
 #define NEVER 1 /* no time that sys_clock_peek() gives */
-struct site_table site_table = { .tick_at = NEVER };
+SYS_HOT __attribute__((
+	aligned(64))) struct site_table site_table = { .tick_at = NEVER };
 
 static uint32_t nr_sites, max_sites;
 static uint8_t *stale; /* published[] of the parent's file */

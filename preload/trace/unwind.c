@@ -31,7 +31,7 @@
 
 __thread __attribute__((
 	tls_model("initial-exec"))) struct frame_stack frame_stack;
-uint32_t frame_memory_epoch = 1;
+SYS_HOT uint32_t frame_memory_epoch = 1;
 
 void unwind_memory_gone(void)
 {
@@ -146,7 +146,7 @@ bool unwind_may_read(uintptr_t addr)
 
 struct frame_rule *frame_rules;
 uint32_t frame_rule_mask = MASK_OF(FIRST_RULES);
-uint64_t frame_rule_epoch;
+SYS_HOT uint64_t frame_rule_epoch;
 static uint32_t nr_learnt; /* since the table grew */
 
 /* Sixteen bits of it are kept: what 65,536 epochs ago was true must be gone. */
