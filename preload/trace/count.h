@@ -44,14 +44,11 @@ COUNT_INLINE struct bs_abi_site *count_shard(uint32_t shards,
 COUNT_INLINE struct bs_abi_site *count_lock(uint32_t site,
 					    struct bs_abi_site *s, bool alone)
 {
-	uint32_t shards;
-
 	if (likely(alone))
 		return s;
-	shards = __atomic_load_n(&site_table.sites[site].shards,
-				 __ATOMIC_ACQUIRE);
-	if (unlikely(shards))
-		s = count_shard(shards, s);
+	if (unlikely(__atomic_load_n(&s->kinds, __ATOMIC_ACQUIRE) &
+		     BS_SITE_SHARDS))
+		s = count_shard(site_table.sites[site].shards, s);
 	if (unlikely(!sys_trylock((struct sys_lock *)(void *)&s->lock,
 				  SYS_RANK_SITE)))
 		return site_lock_contended(site, s);

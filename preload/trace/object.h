@@ -63,16 +63,15 @@ TRACE_INLINE void trace_attribute(const struct mm_block *b, uint32_t site,
 		   sampling_is_sparse());
 }
 
-/*
- * The living bit goes from a tag that was just seen; of two threads that free the same
- * object one is told.
- */
-TRACE_INLINE uint64_t trace_end_tag(uint64_t *tag, uint64_t seen)
+/* The living bit goes from a tag that was just seen.  False: it is another one now. */
+TRACE_INLINE bool trace_end_tag(uint64_t *at, uint64_t seen)
 {
 	if (!sys_alone())
-		return __atomic_fetch_and(tag, ~TAG_LIVE, __ATOMIC_ACQ_REL);
-	*tag = seen & ~TAG_LIVE;
-	return seen;
+		return __atomic_compare_exchange_n(at, &seen, seen & ~TAG_LIVE,
+						   false, __ATOMIC_ACQ_REL,
+						   __ATOMIC_RELAXED);
+	*at = seen & ~TAG_LIVE;
+	return true;
 }
 
 /* Counts the end of an object whose tag was taken off, and was no sample's. */
@@ -169,8 +168,7 @@ TRACE_INLINE bool trace_renew_exact(uint64_t *at, uint64_t tag, size_t usable,
 {
 	uint32_t site = trace_site_exact(pc, sp, fp);
 
-	tag = trace_end_tag(at, tag);
-	if (unlikely(!tag_is_live(tag)))
+	if (unlikely(!trace_end_tag(at, tag)))
 		return false; /* another thread frees it */
 	trace_count_end(tag, usable);
 	trace_set_tag(at, site, usable, requested);
@@ -192,8 +190,7 @@ TRACE_INLINE bool trace_free_fast(struct page *page, uint64_t *at, uint64_t tag)
 {
 	if (unlikely(!trace_is_ready()) || unlikely(tag_rate(tag)))
 		return false;
-	tag = trace_end_tag(at, tag);
-	if (unlikely(!tag_is_live(tag)))
+	if (unlikely(!trace_end_tag(at, tag)))
 		return false; /* another thread frees it, too */
 	if (unlikely(mm_counts_tags(page)))
 		mm_add_tagged(page, -1U);

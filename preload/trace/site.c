@@ -285,8 +285,10 @@ struct bs_abi_site *site_lock_contended(uint32_t site, struct bs_abi_site *s)
 		    MAX_CONTENDED) {
 		make_shards(site);
 		shards = __atomic_load_n(&t->shards, __ATOMIC_ACQUIRE);
-		if (shards)
+		if (shards) {
+			site_mark(site, BS_SITE_SHARDS);
 			s = count_shard(shards, s);
+		}
 	}
 	sys_spin_lock((struct sys_lock *)(void *)&s->lock, SYS_RANK_SITE);
 	return s;
@@ -356,7 +358,7 @@ void site_mark(uint32_t site, uint32_t kind)
 			  __ATOMIC_RELAXED);
 	s = record_to_count(&site);
 	if (s)
-		__atomic_fetch_or(&s->kinds, kind, __ATOMIC_RELAXED);
+		__atomic_fetch_or(&s->kinds, kind, __ATOMIC_RELEASE);
 }
 
 /* Negative amounts belong on the other side of the books: see count_split(). */

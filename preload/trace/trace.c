@@ -369,12 +369,14 @@ static __attribute__((noinline)) void end_sample(uint64_t tag, uint64_t bytes)
 
 static inline bool take_tag(struct mm_block *b)
 {
-	uint64_t tag = __atomic_load_n(b->tag, __ATOMIC_RELAXED);
+	uint64_t tag;
 
-	if (tag_is_live(tag))
-		tag = trace_end_tag(b->tag, tag);
-	if (!tag_is_live(tag))
-		return sampling_is_sparse();
+	/* of two threads that free the same object one is told */
+	do {
+		tag = __atomic_load_n(b->tag, __ATOMIC_RELAXED);
+		if (!tag_is_live(tag))
+			return sampling_is_sparse();
+	} while (!trace_end_tag(b->tag, tag));
 	mm_tag_gone(b);
 	if (likely(!tag_rate(tag)))
 		trace_count_end(tag, b->usable);
