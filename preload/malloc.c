@@ -120,6 +120,20 @@ BS_INLINE void *alloc_object(size_t size, size_t align, gfp_t gfp,
 	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 }
 
+/* May trace_alloc_exact() be asked?  A race with who ends one of these is his to lose. */
+static __attribute__((noinline)) void exact_begin(void)
+{
+	if (bs_options.trace_check || !trace_is_ready())
+		return;
+	__atomic_store_n(&mm_wipe->exact_bytes, mm_wipe->section_bytes,
+			 __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!sampling_is_exact() ||
+	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
+	    !mm_wipe->section_bytes)
+		mm_exact_end();
+}
+
 /* regs: NULL where no call site is wanted. */
 static inline __attribute__((always_inline)) void *
 alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
@@ -128,6 +142,8 @@ alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
+	if (regs && unlikely(!mm_wipe->exact_bytes) && sampling_is_exact())
+		exact_begin();
 	p = regs ? alloc_object(size, align, gfp, regs) : NULL;
 	if (unlikely(!p)) {
 		p = bs_alloc_block(size, align, gfp);
@@ -153,27 +169,11 @@ bs_alloc_and_trace(size_t size, size_t align, gfp_t gfp,
 	return alloc_long(size, align, gfp, regs);
 }
 
-/* May trace_alloc_exact() be asked?  A race with who ends one of these is his to lose. */
-static void exact_begin(void)
-{
-	if (bs_options.trace_check || !trace_is_ready())
-		return;
-	__atomic_store_n(&mm_wipe->exact_bytes, mm_wipe->section_bytes,
-			 __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!sampling_is_exact() ||
-	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
-	    !mm_wipe->section_bytes)
-		mm_exact_end();
-}
-
 static __attribute__((noinline)) void *
 alloc_and_trace_caller(size_t size, size_t align, gfp_t gfp)
 {
 	struct unwind_regs regs;
 
-	if (unlikely(!mm_wipe->exact_bytes) && sampling_is_exact())
-		exact_begin();
 	UNWIND_CALLER(&regs);
 	return alloc_long(size, align, gfp, &regs);
 }

@@ -153,8 +153,7 @@ bool bs_enter_slow(void *caller)
 		}
 	}
 	if (ok && bs_unwinder_wanted)
-		mm_wipe->client[BS_CLIENT_READY] =
-			0; /* ask again: exact_bytes is 0 */
+		mm_wipe->client[BS_CLIENT_READY] = 0; /* ask again */
 	if (!ok)
 		bs_tls.depth = 0;
 	errno = saved_errno;
