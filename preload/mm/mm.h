@@ -563,7 +563,7 @@ struct mm_wipe {
 	uint32_t section_bytes, fast_bytes;
 	/*
 	 * The same for requests that malloc.c's shortest way with a call site serves.
-	 * Not 0 only while nothing is out of the ordinary: bs_exact_begin().
+	 * Not 0 only while nothing is out of the ordinary: exact_begin() there.
 	 */
 	uint32_t exact_bytes;
 	uint64_t alive;

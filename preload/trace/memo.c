@@ -407,6 +407,8 @@ find_flat_from(struct flat *f, uintptr_t pc, uintptr_t sp, uintptr_t fp)
 	return 0;
 }
 
+_Static_assert(FLAT_WAYS == 2, "memo_find_flat() chooses one of two");
+
 /*
  * Runs for nearly each allocation: it looks at one way, ends in a jump to what takes
  * longer, and so needs no register that has to be saved.
@@ -421,13 +423,14 @@ uint32_t memo_find_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 	if (unlikely(!frame_range_is_here(sp)))
 		return 0;
 	f = flat_set(flat_hash(pc, sp, place));
+	/* first, so that all else is of this version; odd: it never matches */
+	seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 	if (LOAD(f->pc) != key || LOAD(f->sp) != place) {
 		f++;
+		seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 		if (LOAD(f->pc) != key || LOAD(f->sp) != place)
 			return 0;
 	}
-	/* odd: it never matches */
-	seq = __atomic_load_n(&f->seq, __ATOMIC_ACQUIRE) & ~1U;
 	if (unlikely(LOAD(f->special)) || unlikely(LOAD(f->outer) != MEMO_END))
 		return find_flat_from(f, pc, sp, fp);
 	if (unlikely(sp + LOAD(f->span_words) * sizeof(sp) >
