@@ -123,7 +123,9 @@ BS_INLINE void *alloc_object(size_t size, size_t align, gfp_t gfp,
 /* May trace_alloc_exact() be asked?  A race with who ends one of these is his to lose. */
 static __attribute__((noinline)) void exact_begin(void)
 {
-	if (bs_options.trace_check || !trace_is_ready())
+	if (bs_options.trace_check || !trace_is_ready() ||
+	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
+	    !mm_wipe->section_bytes)
 		return;
 	__atomic_store_n(&mm_wipe->exact_bytes, mm_wipe->section_bytes,
 			 __ATOMIC_RELAXED);
@@ -196,11 +198,14 @@ BS_INLINE void *exact_object(size_t size, size_t align, gfp_t gfp, uintptr_t pc,
 	if (unlikely(bs_tls.depth) || unlikely(bs_tls.no_trace) ||
 	    unlikely(!sys_rseq_is_warm()))
 		return NULL;
-	p = cache_pop(cachep);
-	if (unlikely(!p))
-		return NULL;
+	/* first: a handler that forks now would find an object that nobody has */
 	bs_tls.depth = 1;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	p = cache_pop(cachep);
+	if (unlikely(!p)) {
+		bs_tls.depth = 0;
+		return NULL;
+	}
 	if (unlikely(!trace_alloc_exact(p, cachep, size, pc, sp, fp)))
 		attribute_first(p, size, pc, sp, fp);
 	bs_leave();
@@ -541,7 +546,8 @@ realloc_exact(void *p, size_t size, uintptr_t pc, uintptr_t sp, uintptr_t fp,
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	done = trace_renew_exact(at, tag, usable, size, pc, sp, fp);
 	bs_leave();
-	*out = p;
+	if (done)
+		*out = p;
 	return done;
 }
 

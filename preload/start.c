@@ -152,8 +152,10 @@ bool bs_enter_slow(void *caller)
 			bs_tls.depth = 1;
 		}
 	}
-	if (ok && bs_unwinder_wanted)
+	if (ok && bs_unwinder_wanted) {
 		mm_wipe->client[BS_CLIENT_READY] = 0; /* ask again */
+		mm_exact_end();
+	}
 	if (!ok)
 		bs_tls.depth = 0;
 	errno = saved_errno;

@@ -1157,7 +1157,11 @@ static inline uint64_t *mm_frame_tags(const struct page *page)
 		       : NULL;
 }
 
-/* Of a frame that counts; a handler may do the same, another thread may give it up. */
+/*
+ * Of a frame that counts; a handler may do the same, another thread may give it up.  (The
+ * handler of an only thread does not: it counts, and where nothing is to be counted, no
+ * object of the program's has a counted tag.)
+ */
 static inline void mm_add_tagged(struct page *page, uint32_t n)
 {
 	uint32_t was = __atomic_load_n(&page->tagged, __ATOMIC_RELAXED);

@@ -127,14 +127,17 @@ COUNT_INLINE void count_free(uint32_t site, struct bs_abi_site *s, uint64_t now,
 COUNT_INLINE void site_count_alloc(uint32_t site, uint64_t now, uint64_t bytes,
 				   uint32_t kind)
 {
-	struct bs_abi_site *sites = segment_self()->sites;
+	struct bs_abi_site *s;
 
-	if (count_has_record(site) &&
-	    likely(__atomic_load_n(&sites[site].kinds, __ATOMIC_RELAXED) &
-		   kind))
-		count_alloc(site, &sites[site], now, bytes);
-	else
-		site_count_alloc_slow(site, now, bytes, kind);
+	if (count_has_record(site)) {
+		s = &segment_self()->sites[site];
+		if (likely(__atomic_load_n(&s->kinds, __ATOMIC_RELAXED) &
+			   kind)) {
+			count_alloc(site, s, now, bytes);
+			return;
+		}
+	}
+	site_count_alloc_slow(site, now, bytes, kind);
 }
 
 /*
