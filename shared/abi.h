@@ -375,9 +375,9 @@ static_assert(sizeof(struct bs_abi_thread) == 64, "ABI");
 #define BS_TICK_SHIFT 23U
 
 /* bs_abi_site.kinds */
-#define BS_SITE_OBJECT 0x1U /* malloc and its kin */
-#define BS_SITE_MMAP   0x2U /* mmap */
-#define BS_SITE_LIBC   0x4U /* stack is cut: unwinder not loaded yet */
+#define BS_SITE_OBJECT 0x1U  /* malloc and its kin */
+#define BS_SITE_MMAP   0x2U  /* mmap */
+#define BS_SITE_LIBC   0x4U  /* stack is cut: unwinder not loaded yet */
 #define BS_SITE_SHARDS 0x80U /* others count for it (shard_of) */
 
 /*
