@@ -180,7 +180,7 @@ alloc_and_trace_caller(size_t size, size_t align, gfp_t gfp)
 	return alloc_long(size, align, gfp, &regs);
 }
 
-/* exact_bytes of an object that a slab has no tags for. */
+/* Of an object whose slab has no tags yet. */
 static __attribute__((noinline)) void
 attribute_first(void *p, size_t size, uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {

@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) uint64_t sys_clock_peek(void)
 }
 
 /*
- * Looks for the words, once, in about 10 us.  Where there are none that can be read
+ * Looks for the words, once, in about 30 us.  Where there are none that can be read
  * without risk, all stays as it was.
  */
 void sys_clock_find(void);
