@@ -120,19 +120,24 @@ BS_INLINE void *alloc_object(size_t size, size_t align, gfp_t gfp,
 	return gfp & __GFP_ZERO ? memset(p, 0, size) : p;
 }
 
-/* May trace_alloc_exact() be asked?  A race with who ends one of these is his to lose. */
+/* May trace_alloc_exact() be asked? */
+static bool exact_holds(void)
+{
+	return sampling_is_exact() && !bs_options.trace_check &&
+	       trace_is_ready() &&
+	       mm_wipe->client[BS_CLIENT_READY] == BS_READY &&
+	       mm_wipe->section_bytes;
+}
+
+/* Of a race with who ends one of these (mm_exact_end()) the end is the result. */
 static __attribute__((noinline)) void exact_begin(void)
 {
-	if (bs_options.trace_check || !trace_is_ready() ||
-	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
-	    !mm_wipe->section_bytes)
+	if (!exact_holds())
 		return;
 	__atomic_store_n(&mm_wipe->exact_bytes, mm_wipe->section_bytes,
 			 __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!sampling_is_exact() ||
-	    mm_wipe->client[BS_CLIENT_READY] != BS_READY ||
-	    !mm_wipe->section_bytes)
+	if (!exact_holds())
 		mm_exact_end();
 }
 
