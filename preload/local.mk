@@ -83,15 +83,13 @@ libtrace_la_SOURCES = \
 	preload/trace/count.h \
 	preload/trace/depot.c \
 	preload/trace/depot.h \
-	preload/trace/flat.c \
-	preload/trace/flat.h \
 	preload/trace/frame.h \
+	preload/trace/lastwalk.c \
+	preload/trace/lastwalk.h \
 	preload/trace/libunwind.c \
 	preload/trace/libunwind.h \
 	preload/trace/memo.c \
 	preload/trace/memo.h \
-	preload/trace/memo_learn.c \
-	preload/trace/memo_table.h \
 	preload/trace/object.h \
 	preload/trace/thread.c \
 	preload/trace/thread.h \

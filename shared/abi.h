@@ -622,7 +622,7 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 	X(MAPS_FAILED, "maps_failed", "mmap calls that the kernel refused")    \
 	X(OVERCOMMIT_PAGES, "overcommit_pages",                                \
 	  "mapped pages now that no zone had room for")                        \
-	X(UNWINDS, "unwinds", "full backtraces taken")                         \
+	X(UNWINDS, "unwinds", "stacks new, or walked to the outermost frame")  \
 	X(UNWIND_FAILED, "unwind_failed", "backtraces that found no frame")    \
 	X(TRACE_CHECKS, "trace_checks", "recognised stacks unwound again")     \
 	X(TRACE_DIFFERENCES, "trace_differences", "of these, not the same")    \

@@ -95,8 +95,9 @@ def backtraces(results):
             rate = f"{100 * max(0, 1 - walks / allocations):.1f} %"
         rows.append([workload, f"{allocations:,}", f"{walks or 0:,}", rate])
     if rows:
-        yield ("Of buddyscope with exact tracing: stacks walked (`unwinds`); "
-               "all others were recognised by the memo.")
+        yield ("Of buddyscope with exact tracing: stacks that were new or walked "
+               "to the outermost frame (`unwinds`); all others were recognised, "
+               "by the memo or as the thread's last walk.")
         yield ""
         yield from table(["", "allocations", "walked", "memo hit rate"], rows)
 

@@ -312,18 +312,23 @@ uint32_t depot_descend(uint32_t node, const uintptr_t *pcs,
 	return node;
 }
 
+static bool has_room(size_t nr, uint32_t limit)
+{
+	return !nr || (nr <= limit && depot_nr_nodes() <= limit - nr);
+}
+
 uint32_t depot_grow(uint32_t node, const uintptr_t *pcs,
 		    const uint32_t *generation, size_t nr, uint32_t *chain)
 {
 	size_t depth = nr + depth_of(&nodes[node]);
 	uint32_t limit = max_nodes - (depth > DEPOT_SHORT ? max_nodes / 8 : 0);
-	bool full = depth > DEPOT_MAX_DEPTH;
+	bool full = depth > DEPOT_MAX_DEPTH || !has_room(nr, limit);
 
 	if (full || !nr)
 		goto out;
 	sys_lock(&depot_lock, SYS_RANK_DEPOT);
 	node = depot_descend(node, pcs, generation, &nr, chain);
-	full = nr && (nr > limit || nr_nodes > limit - nr);
+	full = !has_room(nr, limit);
 	if (nr && !full)
 		node = add_chain(node, pcs, generation, nr, chain);
 	sys_unlock(&depot_lock, SYS_RANK_DEPOT);

@@ -9,7 +9,7 @@
  *	pc' = *(CFA + ra), FP' = FP or *(CFA + f), SP' = CFA
  *
  * A step can note what its outcome depends on (struct frame_reads), so that
- * memo.c can tell later whether the same walk would end in the same place.
+ * lastwalk.c can tell later whether the same step would lead to the same place.
  */
 #ifndef BS_TRACE_FRAME_H
 #define BS_TRACE_FRAME_H
@@ -74,8 +74,18 @@ FRAME_INLINE bool frame_may_read(uintptr_t addr)
 	return frame_may_read_slow(addr);
 }
 
-static inline __attribute__((no_sanitize("address", "thread"))) bool
-frame_read(uintptr_t addr, uintptr_t *val)
+/*
+ * A word of the running stack inside that range.  It may be anything, a variable's
+ * surroundings, too: who compares such words is not checked by sanitizers.
+ */
+#define FRAME_UNCHECKED __attribute__((no_sanitize("address", "thread")))
+FRAME_INLINE FRAME_UNCHECKED uintptr_t frame_word(uintptr_t sp,
+						  unsigned int off)
+{
+	return ((const uintptr_t *)sp)[off];
+}
+
+static inline FRAME_UNCHECKED bool frame_read(uintptr_t addr, uintptr_t *val)
 {
 	if (!frame_may_read(addr))
 		return false;
@@ -164,75 +174,21 @@ FRAME_INLINE struct cfi_rule frame_rule_peek(uintptr_t pc)
 		       : (struct cfi_rule){ .type = CFI_NONE };
 }
 
-/* ---- what a part of a walk depends on ------------------------------------------ */
-
-/* Words that one step notes at most: saved FP, CFA, return address. */
-#define FRAME_STEP_WORDS 3U
-#define FRAME_MAX_WORDS	 10U
+/* ---- what a step depends on ------------------------------------------------------- */
 
 /*
- * The words of the stack that decided where the walk went, in the order in which
- * they were needed: the address of each follows from the registers at the start
- * and from the words before it.  A saved FP is noted when a later rule needs it,
- * not when it is loaded: most functions save that register without ever using it
- * as a frame pointer.
+ * The words of the stack that decided where a step led: where they are, 0 for one that
+ * was not read, and what they said.  A saved FP is one of them when a step further out
+ * needs it, not when it is loaded: most functions save that register without ever using
+ * it as a frame pointer.
  */
 struct frame_reads {
-	unsigned int nr;
-	uintptr_t addr[FRAME_MAX_WORDS];
-	uintptr_t val[FRAME_MAX_WORDS];
-	uint32_t ra_mask; /* bit i: val[i] is a return address */
-	bool uses_fp;	  /* of the FP that the walk started with */
-	enum {
-		FRAME_FP_START,	 /* FP is still what it was at the start */
-		FRAME_FP_LOADED, /* ... is val at addr, not needed so far */
-		FRAME_FP_NOTED,	 /* ... the same, needed and noted */
-	} fp_from;
-	uintptr_t fp_addr;
-	uintptr_t fp_val;
+	uintptr_t ra_at, ra;
+	uintptr_t cfa_at, cfa;
+	uintptr_t fp_at, fp; /* whence the caller's FP was loaded */
+	bool uses_fp;	     /* the step needed the frame's own FP */
+	bool decides_by_fp;  /* ... and the loaded one */
 };
-
-/* What was noted is valid up to nr alone. */
-FRAME_INLINE void frame_reads_begin(struct frame_reads *n)
-{
-	n->nr = 0;
-	n->ra_mask = 0;
-	n->uses_fp = false;
-	n->fp_from = FRAME_FP_START;
-}
-
-FRAME_INLINE void frame_note(struct frame_reads *n, uintptr_t addr,
-			     uintptr_t val, bool is_ra)
-{
-	if (!n)
-		return;
-	n->addr[n->nr] = addr;
-	n->val[n->nr] = val;
-	n->ra_mask |= (uint32_t)is_ra << n->nr;
-	n->nr++;
-}
-
-FRAME_INLINE void frame_need_fp(struct frame_reads *n)
-{
-	if (!n)
-		return;
-	if (n->fp_from == FRAME_FP_START) {
-		n->uses_fp = true;
-	} else if (n->fp_from == FRAME_FP_LOADED) {
-		frame_note(n, n->fp_addr, n->fp_val, false);
-		n->fp_from = FRAME_FP_NOTED;
-	}
-}
-
-FRAME_INLINE void frame_loaded_fp(struct frame_reads *n, uintptr_t addr,
-				  uintptr_t val)
-{
-	if (!n)
-		return;
-	n->fp_from = FRAME_FP_LOADED;
-	n->fp_addr = addr;
-	n->fp_val = val;
-}
 
 /* ---- steps ------------------------------------------------------------------------ */
 
@@ -253,33 +209,42 @@ frame_step(struct unwind_regs *r, struct cfi_rule rule, struct frame_reads *n)
 {
 	uintptr_t k = (uintptr_t)(intptr_t)rule.cfa_off;
 	uintptr_t cfa, fp = r->fp, pc, at;
+	bool uses_fp = rule.base != CFI_BASE_SP || rule.fp == CFI_FP_AT_FP;
 
+	if (n)
+		n->uses_fp = uses_fp;
 	if (rule.base == CFI_BASE_SP) {
 		cfa = r->sp + k;
 	} else {
-		frame_need_fp(n);
 		cfa = r->fp + k;
 		if (rule.base == CFI_BASE_AT_FP) {
 			at = cfa;
 			if (!frame_read(at, &cfa))
 				return FRAME_UNREADABLE;
-			frame_note(n, at, cfa, false);
+			if (n) {
+				n->cfa_at = at;
+				n->cfa = cfa;
+			}
 		}
 	}
 	if (rule.fp != CFI_FP_SAME) {
-		if (rule.fp == CFI_FP_AT_FP)
-			frame_need_fp(n);
 		at = (rule.fp == CFI_FP_AT_CFA ? cfa : r->fp) +
 		     FRAME_OFF(rule.fp_words);
 		if (!frame_read(at, &fp))
 			return FRAME_UNREADABLE;
-		frame_loaded_fp(n, at, fp);
+		if (n) {
+			n->fp_at = at;
+			n->fp = fp;
+		}
 	}
 	if (rule.ra == CFI_RA_AT_CFA) {
 		at = cfa + FRAME_OFF(rule.ra_words);
 		if (!frame_read(at, &pc))
 			return FRAME_UNREADABLE;
-		frame_note(n, at, pc, true);
+		if (n) {
+			n->ra_at = at;
+			n->ra = pc;
+		}
 	} else {
 #ifdef __aarch64__
 		pc = r->lr;
@@ -330,13 +295,18 @@ static inline enum frame_next frame_step_guess(struct unwind_regs *r,
 	uintptr_t fp = r->fp, next, pc;
 	struct cfi_rule rule;
 
-	frame_need_fp(n);
+	if (n)
+		n->uses_fp = n->decides_by_fp = true;
 	if (fp < r->sp || fp - r->sp > FRAME_GUESS_MAX_BYTES)
 		return FRAME_LOST;
 	if (!frame_read(fp, &next) || !frame_read(fp + 8, &pc))
 		return FRAME_UNREADABLE;
-	frame_note(n, fp, next, false);
-	frame_note(n, fp + 8, pc, true);
+	if (n) {
+		n->fp_at = fp;
+		n->fp = next;
+		n->ra_at = fp + 8;
+		n->ra = pc;
+	}
 	if (pc <= PAGE_SIZE || pc == r->pc)
 		return FRAME_LOST;
 	rule = frame_rule_of(pc - 1);
@@ -346,11 +316,6 @@ static inline enum frame_next frame_step_guess(struct unwind_regs *r,
 	r->pc = pc;
 	r->sp = fp + 16;
 	r->fp = next;
-	if (n) {
-		n->fp_from = FRAME_FP_NOTED;
-		n->fp_addr = fp;
-		n->fp_val = next;
-	}
 	return FRAME_STEPPED;
 }
 

@@ -99,11 +99,11 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 	    unlikely(!trace_is_ready()) ||
 	    unlikely(!object_block(page, index, &b)))
 		return false;
-	site = memo_find(regs);
+	site = memo_find(regs->pc, regs->sp, regs->fp);
 	if (unlikely(!site)) {
 		if (sampling_is_sparse())
 			return false; /* it may not be the time for a new stack */
-		site = trace_site_by_walk(regs);
+		site = trace_site_by_walk(regs->pc, regs->sp, regs->fp);
 	}
 	trace_attribute(&b, site, trace_slack(b.usable, requested));
 	return true;
@@ -111,9 +111,9 @@ TRACE_INLINE bool trace_alloc_fast(void *p, size_t requested,
 
 TRACE_INLINE uint32_t trace_site_exact(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-	uint32_t site = memo_find_flat(pc, sp, fp);
+	uint32_t site = memo_find(pc, sp, fp);
 
-	return likely(site) ? site : trace_site_beyond_flat(pc, sp, fp);
+	return likely(site) ? site : trace_site_by_walk(pc, sp, fp);
 }
 
 TRACE_INLINE void trace_set_tag(uint64_t *at, uint32_t site, size_t usable,

@@ -7,9 +7,10 @@
  * Locks:  none of its own; see depot.c and site.c.
  *
  * The way of an allocation: registers of the call -> memo (memo.c) -> site.  On a
- * miss the stack is walked until the memo knows the rest, and the frames walked are
- * looked up, or added, below that rest's node of the depot, each with the generation
- * of its module.  Before a stack is added the module table is brought up to date.
+ * miss the stack is walked until it is the thread's last one (lastwalk.c), and the frames
+ * walked are looked up, or added, below that rest's node of the depot, each with the
+ * generation of its module.  Before a stack is added the module table is brought up to
+ * date.
  */
 #include "preload/trace/trace.h"
 
@@ -75,7 +76,7 @@ static uint32_t generation_of(uintptr_t pc)
 	return generation;
 }
 
-/* Of frames behind which a node stands for the rest; see memo_walk(). */
+/* Of frames behind which a node stands for the rest; see lastwalk_walk(). */
 struct stack {
 	uint32_t node;
 	size_t nr;
@@ -138,14 +139,14 @@ static __attribute__((noinline)) void check_modules(const struct stack *st)
 	segment_modules_check(pcs, nr);
 }
 
-static uint32_t site_of_stack(struct stack *st, bool refresh)
+/* Of a stack whose node in the depot, with `left` frames to be added, is known. */
+static uint32_t make_site(struct stack *st, uint32_t node, size_t left,
+			  bool refresh)
 {
 	uint64_t epoch = segment_epoch();
-	uint32_t node, site;
-	size_t left;
+	uint32_t site;
 
 	st->cut = false;
-	node = descend(st, &left);
 	if (left && refresh) {
 		check_modules(st);
 		if (unlikely(segment_epoch() != epoch))
@@ -158,45 +159,137 @@ static uint32_t site_of_stack(struct stack *st, bool refresh)
 	return likely(site) ? site : short_site(st);
 }
 
+static uint32_t site_of_stack(struct stack *st, bool refresh)
+{
+	size_t left;
+	uint32_t node = descend(st, &left);
+
+	return make_site(st, node, left, refresh);
+}
+
 /* ---- the running stack --------------------------------------------------------------- */
 
-__attribute__((noinline)) uint32_t
-trace_site_by_walk(const struct unwind_regs *regs)
+/* A stack with an odd frame, after as many others as there are in st. */
+static __attribute__((noinline)) uint32_t site_of_odd(struct stack *st)
 {
-	struct memo_walk walk;
 	enum unwind_end end;
-	struct stack st;
-	uint32_t site, root = thread_walks();
-	bool odd;
+	uint32_t site;
 
-	st.nr = memo_walk(regs, &walk, st.pcs, &end);
-	st.node = walk.node;
-	odd = end == UNWIND_ODD;
 	mm_count(BS_VMSTAT_UNWINDS, 1);
 	sampling_poll();
-	if (unlikely(odd))
-		st.nr = unwind_odd(st.pcs, st.nr, TRACE_MAX_FRAMES, &end);
-	if (unlikely(st.nr == 0 && !st.node)) {
+	st->node = thread_walks();
+	st->nr = unwind_odd(st->pcs, st->nr, TRACE_MAX_FRAMES, &end);
+	if (unlikely(!st->nr)) {
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		return 0;
 	}
-	if (!st.node)
-		st.node = root;
-	site = site_of_stack(&st, true);
-	if (unlikely(end == UNWIND_ODD))
+	site = site_of_stack(st, true);
+	if (end == UNWIND_ODD)
 		site_mark(site, BS_SITE_LIBC);
-	else if (site && !odd)
-		memo_learn(&walk, site, st.cut ? NULL : st.chain);
+	return site;
+}
+
+/* May a stack that is not known be recorded?  rate: as running_site() has it. */
+static bool choose_new(uintptr_t pc, size_t bytes, uint32_t *rate)
+{
+	if (rate && !*rate)
+		*rate = sampling_choose_new(pc, bytes);
+	return !rate || *rate != SAMPLING_SKIP;
+}
+
+/* How a stack was found. */
+enum how {
+	HOW_KNOWN, /* its outer frames and all others, without a whole walk */
+	HOW_WALKED,
+};
+
+/*
+ * Of a stack that ended well, which w, not NULL, walked.  The walk is kept in any case:
+ * the next one may end at its frames.
+ */
+static uint32_t site_of_walk(struct stack *st, struct lastwalk *w,
+			     const struct unwind_regs *regs, size_t bytes,
+			     uint32_t *rate, enum how *how)
+{
+	uint32_t node, site;
+	size_t left;
+
+	node = descend(st, &left);
+	site = left ? 0 : depot_site(node);
+	*how = site && w->merged ? HOW_KNOWN : HOW_WALKED;
+	if (*how == HOW_WALKED)
+		mm_count(BS_VMSTAT_UNWINDS, 1);
+	if (likely(site)) {
+		if (lastwalk_keep(w, st->chain, 0))
+			memo_note(w, regs, site);
+		return site;
+	}
+	if (!choose_new(regs->pc, bytes, rate)) {
+		lastwalk_keep(w, st->chain, left);
+		return 0;
+	}
+	sampling_poll();
+	thread_walks();
+	site = make_site(st, node, left, true);
+	if (lastwalk_keep(w, st->cut ? NULL : st->chain, 0))
+		memo_note(w, regs, site); /* met before, if it was cut */
+	return site;
+}
+
+/* The same without a last walk. */
+static __attribute__((noinline)) uint32_t
+site_of_whole(struct stack *st, const struct unwind_regs *regs, size_t bytes,
+	      uint32_t *rate)
+{
+	uint32_t node;
+	size_t left;
+
+	mm_count(BS_VMSTAT_UNWINDS, 1);
+	node = descend(st, &left);
+	if ((left || !depot_site(node)) && !choose_new(regs->pc, bytes, rate))
+		return 0;
+	sampling_poll();
+	return make_site(st, node, left, true);
+}
+
+static uint32_t site_by_walk(const struct unwind_regs *regs, size_t bytes,
+			     uint32_t *rate, enum how *how)
+{
+	struct lastwalk *w = lastwalk_open();
+	uint32_t root = thread_root(), site;
+	enum unwind_end end;
+	struct stack st;
+
+	*how = HOW_WALKED;
+	if (likely(w)) {
+		st.nr = lastwalk_walk(w, regs, root, st.pcs, &st.node, &end);
+	} else {
+		st.nr = unwind_from(regs, st.pcs, TRACE_MAX_FRAMES, &end);
+		st.node = root;
+	}
+	if (unlikely(end == UNWIND_ODD)) {
+		site = site_of_odd(&st);
+	} else if (unlikely(!st.nr) && st.node == root) {
+		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
+		site = 0;
+	} else if (likely(w)) {
+		site = site_of_walk(&st, w, regs, bytes, rate, how);
+	} else {
+		site = site_of_whole(&st, regs, bytes, rate);
+	}
+	if (likely(w))
+		lastwalk_close(w);
 	return site;
 }
 
 __attribute__((noinline)) uint32_t
-trace_site_beyond_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp)
+trace_site_by_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
 	struct unwind_regs regs = { .pc = pc, .sp = sp, .fp = fp };
-	uint32_t site = memo_find_long(&regs);
+	uint32_t site = memo_find_further(pc, sp, fp);
+	enum how how;
 
-	return likely(site) ? site : trace_site_by_walk(&regs);
+	return site ? site : site_by_walk(&regs, 0, NULL, &how);
 }
 
 /* ---- trace_check= --------------------------------------------------------------------- */
@@ -254,18 +347,19 @@ static inline uint32_t running_site(const struct unwind_regs *regs,
 				    size_t bytes, uint32_t *rate)
 {
 	uint32_t site;
+	enum how how;
 
 	if (unlikely(bs_tls.no_trace) || unlikely(!trace_up))
 		return 0;
-	site = memo_find(regs);
-	if (likely(site)) {
-		if (unlikely(check_is_due()))
-			check_site(regs, site);
-		return site;
-	}
-	if (rate && !*rate)
-		*rate = sampling_choose_new(regs->pc, bytes);
-	return rate && *rate == SAMPLING_SKIP ? 0 : trace_site_by_walk(regs);
+	how = HOW_KNOWN;
+	site = memo_find(regs->pc, regs->sp, regs->fp);
+	if (!site)
+		site = memo_find_further(regs->pc, regs->sp, regs->fp);
+	if (!site)
+		site = site_by_walk(regs, bytes, rate, &how);
+	if (how == HOW_KNOWN && site && unlikely(check_is_due()))
+		check_site(regs, site);
+	return site;
 }
 
 uint32_t trace_current_site(void)
@@ -476,6 +570,7 @@ void trace_fork_child(bool raw)
 	depot_fork_child();
 	site_fork_child();
 	thread_fork_child();
+	lastwalk_fork_child();
 	unwind_fork_child();
 }
 

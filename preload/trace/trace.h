@@ -61,12 +61,10 @@ bool trace_alloc(struct mm_block *b, size_t requested,
 		 const struct unwind_regs *regs, uint32_t rate);
 
 /*
- * The site of a stack that memo_find() does not know: walks it, finds or makes its site,
- * and remembers it.  0: it has no frame.
+ * The site of a stack that memo_find() does not know: walks it, as far as it differs from
+ * the thread's last one, and finds or makes its site.  0: it has no frame.
  */
-uint32_t trace_site_by_walk(const struct unwind_regs *regs);
-/* The same of one that memo_find_flat() does not know, of a frame of the program's. */
-uint32_t trace_site_beyond_flat(uintptr_t pc, uintptr_t sp, uintptr_t fp);
+uint32_t trace_site_by_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp);
 
 /*
  * The same for a block made in a handler inside the allocator: site 0, no lock.

@@ -331,6 +331,24 @@ static void *alloc_as_the_mode_says(size_t bytes, uintptr_t pc)
 	return p;
 }
 
+/* One of two places by each bit of way, so that each way is another stack. */
+static __attribute__((noinline)) void *alloc_on(uint64_t way, size_t bytes,
+						uintptr_t pc)
+{
+	void *p;
+
+	if (!way)
+		return alloc_as_the_mode_says(bytes, pc);
+	if (way & 1) {
+		p = alloc_on(way >> 1, bytes, pc);
+		__asm__ volatile("# one" : "+r"(p));
+	} else {
+		p = alloc_on(way >> 1, bytes, pc);
+		__asm__ volatile("# zero" : "+r"(p));
+	}
+	return p;
+}
+
 static void switch_to(uint32_t mode, uint32_t nr)
 {
 	struct bs_abi_control *control = segment_self()->control;
@@ -365,13 +383,13 @@ static void counters_hold_through_modes(void **state)
 			uint64_t bytes =
 				1 + next(&x) % (next(&x) % 8 ? 300 : 9000);
 
-			if (next(&x) % 16 == 0)
-				memo_forget(); /* the next stack is new */
+			uint64_t way = next(&x) % 16 ? 0 : next(&x) % 4096;
+
 			if (*p)
 				traced_free(*p);
-			*p = next(&x) % 4 ? alloc_as_the_mode_says(
-						    bytes, 0x1000 + bytes / 32)
-					  : NULL;
+			*p = next(&x) % 4
+				     ? alloc_on(way, bytes, 0x1000 + bytes / 32)
+				     : NULL;
 		}
 		if (trace_verify(why, sizeof(why)))
 			fail_msg("round %u: %s", round, why);

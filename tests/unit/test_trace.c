@@ -14,7 +14,7 @@
 
 #include "preload/mm/slab.h"
 #include "preload/sys/clock.h"
-#include "preload/trace/flat.h"
+#include "preload/trace/memo.h"
 #include "preload/trace/sampling.h"
 #include "tests/unit/trace_harness.h"
 
@@ -785,16 +785,16 @@ static __attribute__((noinline)) void *deep(unsigned int depth, size_t size)
 	return p;
 }
 
-/* Often enough for a stack to be kept in one piece, and to be met there. */
+/* Often enough for a stack to be in the memo, and to be met there. */
 #define ROUNDS 60
 
-/* The stack of a site is kept in one piece. */
-static bool is_flat(uint32_t site)
+/* The memo has the stack of a site. */
+static bool is_remembered(uint32_t site)
 {
 	uint32_t i;
 
-	for (i = 0; i < (flat_mask + 1) * FLAT_WAYS; i++)
-		if (flat_table[i].site == site)
+	for (i = 0; i < (memo_mask + 1) * MEMO_WAYS; i++)
+		if (memo_table[i].site == site)
 			return true;
 	return false;
 }
@@ -803,7 +803,7 @@ static bool is_flat(uint32_t site)
 static void recursion_depth_is_part_of_the_stack(void **state)
 {
 	volatile unsigned int i, k; /* one place: not unrolled */
-	uint32_t site[30], nr_flat = 0;
+	uint32_t site[30], nr_kept = 0;
 
 	(void)state;
 	for (k = 0; k < ROUNDS; k++)
@@ -818,8 +818,8 @@ static void recursion_depth_is_part_of_the_stack(void **state)
 	for (i = 1; i < 30; i++)
 		assert_int_not_equal(site[i], site[i - 1]);
 	for (i = 0; i < 30; i++)
-		nr_flat += is_flat(site[i]);
-	assert_in_range(nr_flat, 20, 30); /* the longest go on with parts */
+		nr_kept += is_remembered(site[i]);
+	assert_in_range(nr_kept, 20, 30);
 }
 
 /*
@@ -828,7 +828,7 @@ static void recursion_depth_is_part_of_the_stack(void **state)
  * the same; and in what the second way took are the words that the first one left there,
  * return address and all.  Only the frame pointer tells the two apart.
  */
-static uintptr_t sp_in_frame;
+static __thread uintptr_t sp_in_frame;
 
 static __attribute__((noinline)) void *alloca_frame(size_t room)
 {
@@ -905,7 +905,7 @@ static void frame_pointer_tells_equal_words_apart(void **state)
 		site[steps[i].second] = got;
 	}
 	assert_int_not_equal(site[0], site[1]);
-	assert_true(is_flat(site[0]) && is_flat(site[1]));
+	assert_true(is_remembered(site[0]) && is_remembered(site[1]));
 }
 
 static __attribute__((noinline)) uint32_t walks_of(void *(*fn)(size_t),
@@ -962,7 +962,7 @@ static void crowded_stacks_are_told_apart(void **state)
 		NR = 1 << NR_BITS
 	};
 	uint64_t before = mm.vmstat[BS_VMSTAT_UNWINDS], walks = 0;
-	uint32_t site[NR] = { 0 }, nr_flat = 0;
+	uint32_t site[NR] = { 0 }, nr_kept = 0;
 	volatile unsigned int i, k;
 
 	(void)state;
@@ -982,17 +982,148 @@ static void crowded_stacks_are_told_apart(void **state)
 		for (k = 0; k < i; k++)
 			assert_int_not_equal(site[i], site[k]);
 	for (i = 0; i < NR; i++)
-		nr_flat += is_flat(site[i]);
+		nr_kept += is_remembered(site[i]);
 #if defined(__x86_64__) && defined(__OPTIMIZE__) &&                            \
 	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	/* where the parts end is chance, so some stacks are learnt twice or more */
-	assert_true(walks <= 6 * NR);
-	/* two lie where one return address says, the others where eight do */
-	assert_in_range(nr_flat, NR / 2, NR);
+	/* two lie where one return address says, the others where further words do */
+	assert_in_range(nr_kept, NR / 2, NR);
 #else
-	(void)walks; /* frame pointers are not followed to choose a set */
-	(void)nr_flat;
+	(void)nr_kept; /* frame pointers are not followed to choose a set */
 #endif
+	assert_in_range(walks, NR, NR + 1);
+}
+
+static uint64_t next(uint64_t *x)
+{
+	*x = *x * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *x >> 33;
+}
+
+static void assert_recognised_rightly(void)
+{
+	assert_true(mm.vmstat[BS_VMSTAT_TRACE_CHECKS] > 1000);
+	assert_int_equal(mm.vmstat[BS_VMSTAT_TRACE_DIFFERENCES], 0);
+	assert_counts_hold();
+}
+
+/* Calls and allocations at random, frames with and without frame pointer. */
+static __attribute__((noinline)) void wander(unsigned int depth, uint64_t *x)
+{
+	volatile unsigned int i, nr = 1 + (unsigned int)(next(x) % 3);
+
+	for (i = 0; i < nr; i++) {
+		switch (next(x) % 5) {
+		case 0:
+			traced_free(one_place(40));
+			break;
+		case 1:
+			traced_free(alloca_frame(16 * (next(x) % 8)));
+			break;
+		case 2: {
+			volatile char *room =
+				__builtin_alloca(16 * (1 + next(x) % 8));
+
+			if (depth)
+				wander(depth - 1, x);
+			__asm__ volatile("" ::"r"(room) : "memory");
+			break;
+		}
+		default:
+			if (depth)
+				wander(depth - 1, x);
+			__asm__ volatile("");
+		}
+	}
+}
+
+static void *wander_for_long(void *arg)
+{
+	uint64_t x = (uintptr_t)arg;
+	volatile int i;
+
+	for (i = 0; i < 3000; i++)
+		wander(30, &x);
+	return NULL;
+}
+
+/* Each stack that is recognised is walked as a whole, too (trace_check=). */
+static void recognised_stack_is_the_one_that_is_there(void **state)
+{
+	pthread_t t[2];
+	uintptr_t i;
+
+	(void)state;
+	bs_options.trace_check = 1;
+	wander_for_long((void *)7);
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, wander_for_long,
+						(void *)(i + 1)),
+				 0);
+	for (i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+	bs_options.trace_check = 0;
+	assert_recognised_rightly();
+}
+
+/* As deep as what is recorded of a stack, what is kept of a walk, and deeper. */
+static void recognised_deep_stack_is_the_one_that_is_there(void **state)
+{
+	volatile unsigned int i;
+	uint64_t x = 3;
+
+	(void)state;
+	bs_options.trace_check = 1;
+	for (i = 0; i < 4000; i++) {
+		unsigned int depth =
+			(unsigned int)(next(&x) % 4 * 110 + next(&x) % 30);
+
+		traced_free(deep(depth, 40));
+		if (next(&x) % 2)
+			traced_free(deep(depth, 40));
+	}
+	bs_options.trace_check = 0;
+	assert_recognised_rightly();
+}
+
+/* In a thread, so that there are locks: its last walk is had by somebody. */
+static void *walk_while_busy(void *arg)
+{
+	uint32_t *site = arg;
+	struct lastwalk *w = NULL;
+	volatile int i; /* one place: not unrolled */
+
+	for (i = 0; i < 3; i++) {
+		void *p;
+
+		if (i == 1) {
+			w = lastwalk_open();
+			assert_non_null(w);
+			assert_null(lastwalk_open());
+			memo_forget();
+		} else if (i == 2) {
+			lastwalk_fork_child();
+		}
+		p = deep(7, 40);
+		site[i] = tag_site(tag_of(p));
+		traced_free(p);
+	}
+	assert_ptr_equal(lastwalk_open(), w);
+	lastwalk_close(w);
+	return NULL;
+}
+
+static void walk_without_the_last_one_comes_to_the_same_site(void **state)
+{
+	uint32_t site[3];
+	pthread_t t;
+
+	(void)state;
+	assert_int_equal(pthread_create(&t, NULL, walk_while_busy, site), 0);
+	pthread_join(t, NULL);
+	assert_true(site[0]);
+	assert_int_equal(site[1], site[0]);
+	assert_int_equal(site[2], site[0]);
+	assert_counts_hold();
 }
 
 static void deep_stack_is_cut_at_the_outer_end(void **state)
@@ -1086,6 +1217,9 @@ int main(void)
 		T(frame_pointer_tells_equal_words_apart),
 		T(stack_seen_before_is_not_walked),
 		T(crowded_stacks_are_told_apart),
+		T(recognised_stack_is_the_one_that_is_there),
+		T(recognised_deep_stack_is_the_one_that_is_there),
+		T(walk_without_the_last_one_comes_to_the_same_site),
 		T(deep_stack_is_cut_at_the_outer_end),
 		T(threads_count_exactly),
 	};
