@@ -95,25 +95,37 @@ static inline FRAME_UNCHECKED bool frame_read(uintptr_t addr, uintptr_t *val)
 
 /* ---- rules (unwind.c) ----------------------------------------------------------- */
 
-#define FRAME_RULE_MAX_BITS 15
-#define FRAME_RULE_WAYS	    4U /* a cache line */
-
 /*
- * check = pc ^ epoch << 48 ^ rule: an entry that two threads wrote at once does
- * not match either of them.
+ * A rule is kept in one word, so that eight are in a cache line: pc, epoch, and which of
+ * the rules there are, which are few, because many functions have the same.
+ *
+ *	the upper 42 bits of a hash of pc; what is missing, the set says
+ *	FRAME_EPOCH_BITS: of the epoch, never 0
+ *	FRAME_KIND_BITS: index into frame_rule_kinds
  */
-struct frame_rule {
-	uint64_t check;
-	uint64_t rule;
-};
-extern __attribute__((visibility("hidden"))) struct frame_rule *frame_rules;
+#define FRAME_RULE_MAX_BITS  15
+#define FRAME_RULE_WAYS	     8U
+#define FRAME_RULE_MIN_SETS  64U
+#define FRAME_RULE_TAG_SHIFT 6U /* log2 of that */
+#define FRAME_PC_BITS	     48U
+#define FRAME_KIND_BITS	     13U
+#define FRAME_NR_KINDS	     (1U << FRAME_KIND_BITS)
+#define FRAME_EPOCH_BITS     9U
+#define FRAME_KEY_SHIFT	     (FRAME_KIND_BITS + FRAME_EPOCH_BITS)
+_Static_assert(FRAME_PC_BITS - FRAME_RULE_TAG_SHIFT + FRAME_KEY_SHIFT == 64,
+	       "one word");
+extern __attribute__((visibility("hidden"))) uint64_t *frame_rules;
+extern __attribute__((visibility("hidden")))
+uint64_t frame_rule_kinds[FRAME_NR_KINDS];
 /* Of the part of the table that is in use, which grows: index of the last set. */
 extern __attribute__((visibility("hidden"))) uint32_t frame_rule_mask;
+/* The epoch in its place in a word. */
+extern __attribute__((visibility("hidden"))) uint64_t frame_rule_now;
 /* epoch << 48 */
 extern __attribute__((visibility("hidden"))) uint64_t frame_rule_epoch;
 
 /* Learns the rule and keeps it. */
-struct cfi_rule frame_rule_miss(uintptr_t pc, uint64_t key);
+struct cfi_rule frame_rule_miss(uintptr_t pc);
 
 static inline struct cfi_rule frame_word_rule(uint64_t word)
 {
@@ -125,52 +137,94 @@ static inline struct cfi_rule frame_word_rule(uint64_t word)
 	return u.rule;
 }
 
-FRAME_INLINE struct frame_rule *frame_rule_set(uintptr_t pc)
+/* A permutation of the numbers of FRAME_PC_BITS bits. */
+FRAME_INLINE uint64_t frame_pc_hash(uintptr_t pc)
 {
-	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL;
+	uint64_t hash = (uint64_t)pc * 0x9e3779b97f4a7c15ULL &
+			((UINT64_C(1) << FRAME_PC_BITS) - 1);
 
-	return &frame_rules[(uint32_t)(hash >> (64 - FRAME_RULE_MAX_BITS)) &
-			    __atomic_load_n(&frame_rule_mask,
-					    __ATOMIC_RELAXED)];
+	return hash ^ hash >> FRAME_PC_BITS / 2;
 }
 
-FRAME_INLINE bool frame_rule_find(const struct frame_rule *set, uint64_t key,
-				  struct cfi_rule *rule)
+FRAME_INLINE uint64_t *frame_rule_set(uint64_t hash)
 {
+	return &frame_rules[((uint32_t)hash &
+			     __atomic_load_n(&frame_rule_mask,
+					     __ATOMIC_RELAXED)) *
+			    FRAME_RULE_WAYS];
+}
+
+/* The word of a rule, but for its kind. */
+FRAME_INLINE uint64_t frame_rule_key(uint64_t hash)
+{
+	return hash >> FRAME_RULE_TAG_SHIFT << FRAME_KEY_SHIFT |
+	       __atomic_load_n(&frame_rule_now, __ATOMIC_RELAXED);
+}
+
+/* Which rule, of those there are; FRAME_NR_KINDS: it is not known. */
+FRAME_INLINE uint64_t frame_kind_find(uint64_t hash, uint64_t key)
+{
+	const uint64_t *set = frame_rule_set(hash);
+	uint64_t kind = FRAME_NR_KINDS;
 	unsigned int i;
 
+	/* without a branch for each way, which would be guessed wrong */
+#pragma GCC unroll 8
 	for (i = 0; i < FRAME_RULE_WAYS; i++) {
-		uint64_t word = __atomic_load_n(&set[i].rule, __ATOMIC_RELAXED);
+		uint64_t differ =
+			__atomic_load_n(&set[i], __ATOMIC_RELAXED) ^ key;
 
-		if (likely((__atomic_load_n(&set[i].check, __ATOMIC_RELAXED) ^
-			    word) == key)) {
-			*rule = frame_word_rule(word);
-			return true;
-		}
+		kind = differ < FRAME_NR_KINDS ? differ : kind;
 	}
-	return false;
+	return kind;
 }
+
+FRAME_INLINE struct cfi_rule frame_kind_rule(uint64_t kind)
+{
+	return frame_word_rule(
+		__atomic_load_n(&frame_rule_kinds[kind], __ATOMIC_RELAXED));
+}
+
+/*
+ * The words used last, each at one place: of a walk's rules half were needed shortly
+ * before, and these 8 KiB are in the cache when the table is not.
+ */
+#define FRAME_FRONT_BITS 10
+extern __attribute__((visibility("hidden")))
+uint64_t frame_rule_front[1 << FRAME_FRONT_BITS];
 
 static inline struct cfi_rule frame_rule_of(uintptr_t pc)
 {
-	uint64_t key =
-		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
-	struct cfi_rule rule;
+	uint64_t hash = frame_pc_hash(pc), key = frame_rule_key(hash), kind;
+	uint64_t *front =
+		&frame_rule_front[hash & ((1U << FRAME_FRONT_BITS) - 1)];
 
-	return frame_rule_find(frame_rule_set(pc), key, &rule)
-		       ? rule
-		       : frame_rule_miss(pc, key);
+	if (unlikely(pc >> FRAME_PC_BITS))
+		return frame_rule_miss(pc);
+	kind = __atomic_load_n(front, __ATOMIC_RELAXED) ^ key;
+	if (kind >= FRAME_NR_KINDS) {
+		kind = frame_kind_find(hash, key);
+		if (unlikely(kind == FRAME_NR_KINDS))
+			return frame_rule_miss(pc);
+		__atomic_store_n(front, key ^ kind, __ATOMIC_RELEASE);
+	}
+	return frame_kind_rule(kind);
+}
+
+/* Of a return address: fetched ahead. */
+FRAME_INLINE void frame_rule_prefetch(uintptr_t pc)
+{
+	__builtin_prefetch(frame_rule_set(frame_pc_hash(pc - 1)));
 }
 
 /* The same without learning: CFI_NONE also when it is not in the table. */
 FRAME_INLINE struct cfi_rule frame_rule_peek(uintptr_t pc)
 {
-	uint64_t key =
-		pc ^ __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
-	struct cfi_rule rule;
+	uint64_t hash = frame_pc_hash(pc);
+	uint64_t kind = frame_kind_find(hash, frame_rule_key(hash));
 
-	return frame_rule_find(frame_rule_set(pc), key, &rule)
-		       ? rule
+	return kind < FRAME_NR_KINDS && !(pc >> FRAME_PC_BITS)
+		       ? frame_kind_rule(kind)
 		       : (struct cfi_rule){ .type = CFI_NONE };
 }
 

@@ -360,6 +360,8 @@ size_t lastwalk_walk(struct lastwalk *w, const struct unwind_regs *regs,
 	enum frame_next next;
 	size_t nr;
 
+	/* comes while the kept ones are looked at */
+	frame_rule_prefetch(regs->pc);
 	begin(w, regs->sp, root);
 	next = walk(w, *regs, pcs);
 	if (w->merged && !w->whole &&

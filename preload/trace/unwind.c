@@ -11,6 +11,7 @@
 #include "preload/trace/unwind.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -139,24 +140,39 @@ bool unwind_may_read(uintptr_t addr)
 /* ---- rules ---------------------------------------------------------------------- */
 
 /* A page at first: most of what starts is small, and a touched page costs a microsecond. */
-#define FIRST_RULES (PAGE_SIZE / sizeof(struct frame_rule))
 #define MAX_RULES   (1U << FRAME_RULE_MAX_BITS)
-#define TABLE_BYTES (MAX_RULES * sizeof(struct frame_rule))
-#define MASK_OF(nr) ((uint32_t)(nr)-FRAME_RULE_WAYS)
+#define TABLE_BYTES (MAX_RULES * sizeof(uint64_t))
+#define NR_EPOCHS   ((1U << FRAME_EPOCH_BITS) - 1)
 
-struct frame_rule *frame_rules;
-uint32_t frame_rule_mask = MASK_OF(FIRST_RULES);
+uint64_t *frame_rules;
+uint64_t frame_rule_front[1 << FRAME_FRONT_BITS] SYS_LARGE;
+uint64_t frame_rule_kinds[FRAME_NR_KINDS] SYS_LARGE; /* [0]: CFI_NONE */
+uint32_t frame_rule_mask = FRAME_RULE_MIN_SETS - 1;
+uint64_t frame_rule_now = UINT64_C(1) << FRAME_KIND_BITS;
 SYS_HOT uint64_t frame_rule_epoch;
-static uint32_t nr_learnt; /* since the table grew */
+static uint32_t nr_pushed_out; /* since the table grew */
+static uint64_t last_epoch;
 
-/* Sixteen bits of it are kept: what 65,536 epochs ago was true must be gone. */
+/*
+ * Sixteen bits of it are kept with what is made of rules, nine with the rules: what so
+ * many epochs ago was true must be gone, and also what a thread writes that was asleep
+ * meanwhile, so rules are forgotten twice as often.
+ */
 void unwind_set_epoch(uint64_t epoch)
 {
-	if (unlikely(!(epoch & 0xffff))) {
-		if (frame_rules)
-			sys_madvise(frame_rules, TABLE_BYTES, MADV_DONTNEED);
-		memo_forget();
+	const uint64_t forget_each = (NR_EPOCHS + 1) / 2;
+	bool forget = epoch / forget_each != last_epoch / forget_each;
+
+	last_epoch = epoch;
+	if (unlikely(forget) && frame_rules) {
+		sys_madvise(frame_rules, TABLE_BYTES, MADV_DONTNEED);
+		memset(frame_rule_front, 0, sizeof(frame_rule_front));
 	}
+	if (unlikely(!(epoch & 0xffff)))
+		memo_forget();
+	__atomic_store_n(&frame_rule_now,
+			 (epoch % NR_EPOCHS + 1) << FRAME_KIND_BITS,
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&frame_rule_epoch, epoch << 48, __ATOMIC_RELAXED);
 }
 
@@ -170,16 +186,25 @@ static inline uint64_t rule_word(struct cfi_rule rule)
 	return u.word;
 }
 
-static uint32_t nr_rules(void)
+/* Its index, new or not; NR_KINDS: there is no room.  A program has a few hundred. */
+static uint32_t kind_of(uint64_t word)
 {
-	return __atomic_load_n(&frame_rule_mask, __ATOMIC_RELAXED) +
-	       FRAME_RULE_WAYS;
-}
+	uint32_t i = 0;
 
-static void store_rule(struct frame_rule *e, uint64_t check, uint64_t word)
-{
-	__atomic_store_n(&e->check, check, __ATOMIC_RELAXED);
-	__atomic_store_n(&e->rule, word, __ATOMIC_RELAXED);
+	if (!word)
+		return 0;
+	while (++i < FRAME_NR_KINDS) {
+		uint64_t here =
+			__atomic_load_n(&frame_rule_kinds[i], __ATOMIC_RELAXED);
+
+		if (here == word ||
+		    (!here && (__atomic_compare_exchange_n(
+				       &frame_rule_kinds[i], &here, word, false,
+				       __ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
+			       here == word)))
+			break;
+	}
+	return i;
 }
 
 static bool growing;
@@ -190,59 +215,89 @@ void unwind_fork_child(void)
 	libunwind_fork_child();
 }
 
+#define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+
+/* Is nothing there, or a rule of another epoch? */
+static bool is_free(uint64_t word)
+{
+	const uint64_t mask = (uint64_t)NR_EPOCHS << FRAME_KIND_BITS;
+
+	return ((word ^ LOAD(frame_rule_now)) & mask) != 0;
+}
+
+/* In front; the others move on, up to one that is free, else the last one out. */
+static bool push(uint64_t *set, uint64_t word)
+{
+	uint32_t free = 0, i;
+
+	while (free < FRAME_RULE_WAYS - 1 && !is_free(LOAD(set[free])))
+		free++;
+	i = free;
+	free = is_free(LOAD(set[free]));
+	/* what a word names is there before the word */
+	for (; i; i--)
+		__atomic_store_n(&set[i], LOAD(set[i - 1]), __ATOMIC_RELEASE);
+	__atomic_store_n(&set[0], word, __ATOMIC_RELEASE);
+	return free;
+}
+
 /*
  * Twice as large: rules whose place it is move to the upper half.  One that a reader
  * misses meanwhile is learnt again.
  */
 static void grow_rules(void)
 {
-	uint32_t nr = nr_rules(), i;
-	uint64_t epoch = __atomic_load_n(&frame_rule_epoch, __ATOMIC_RELAXED);
+	uint32_t sets = LOAD(frame_rule_mask) + 1, set, way;
 
-	if (nr == MAX_RULES ||
+	if (sets * FRAME_RULE_WAYS == MAX_RULES ||
 	    __atomic_exchange_n(&growing, true, __ATOMIC_ACQUIRE))
 		return;
-	__atomic_store_n(&frame_rule_mask, MASK_OF(2 * nr), __ATOMIC_RELAXED);
-	for (i = 0; i < nr; i++) {
-		struct frame_rule *e = &frame_rules[i];
-		uint64_t check = __atomic_load_n(&e->check, __ATOMIC_RELAXED);
-		uint64_t word = __atomic_load_n(&e->rule, __ATOMIC_RELAXED);
-		uintptr_t pc = check ^ word ^ epoch;
-		struct frame_rule *set = frame_rule_set(pc);
+	STORE(frame_rule_mask, 2 * sets - 1);
+	for (set = 0; set < sets; set++)
+		for (way = 0; way < FRAME_RULE_WAYS; way++) {
+			uint64_t *e = &frame_rules[set * FRAME_RULE_WAYS + way];
+			uint64_t word = LOAD(*e);
+			uint64_t hash = word >> FRAME_KEY_SHIFT
+							<< FRAME_RULE_TAG_SHIFT;
 
-		if (!check || pc >> 48 || set <= e) /* none; of old; stays */
-			continue;
-		store_rule(e, 0, 0);
-		store_rule(set + i % FRAME_RULE_WAYS, check, word);
-	}
-	__atomic_store_n(&nr_learnt, 0, __ATOMIC_RELAXED);
+			if (is_free(word) || !(hash & sets))
+				continue;
+			push(frame_rule_set(hash |
+					    (set & (FRAME_RULE_MIN_SETS - 1))),
+			     word);
+			STORE(*e, 0);
+		}
+	STORE(nr_pushed_out, 0);
 	__atomic_store_n(&growing, false, __ATOMIC_RELEASE);
 }
 
-__attribute__((noinline)) struct cfi_rule frame_rule_miss(uintptr_t pc,
-							  uint64_t key)
+/* When of eight sets one was full, the table is. */
+static bool is_full(void)
 {
-	struct cfi_rule rule = cfi_learn(pc);
-	struct frame_rule *e;
-	unsigned int i;
+	return __atomic_add_fetch(&nr_pushed_out, 1, __ATOMIC_RELAXED) >
+	       LOAD(frame_rule_mask) / 8;
+}
 
-	/* rules that push each other out would make live_hash() waver */
-	if (__atomic_add_fetch(&nr_learnt, 1, __ATOMIC_RELAXED) >
-	    nr_rules() / 4)
+__attribute__((noinline)) struct cfi_rule frame_rule_miss(uintptr_t pc)
+{
+	uint64_t now = LOAD(frame_rule_now), hash = frame_pc_hash(pc), word;
+	struct cfi_rule rule = cfi_learn(pc);
+	uint32_t kind = kind_of(rule_word(rule));
+
+	if (kind == FRAME_NR_KINDS || pc >> FRAME_PC_BITS)
+		return rule;
+	word = hash >> FRAME_RULE_TAG_SHIFT << FRAME_KEY_SHIFT | now | kind;
+	if (!push(frame_rule_set(hash), word) && is_full())
 		grow_rules();
-	e = frame_rule_set(pc);
-	/* the others move on, the last one out */
-	for (i = FRAME_RULE_WAYS - 1; i; i--)
-		store_rule(&e[i],
-			   __atomic_load_n(&e[i - 1].check, __ATOMIC_RELAXED),
-			   __atomic_load_n(&e[i - 1].rule, __ATOMIC_RELAXED));
-	store_rule(e, key ^ rule_word(rule), rule_word(rule));
 	return rule;
 }
 
 uint64_t unwind_bytes(void)
 {
-	return nr_rules() * sizeof(*frame_rules);
+	return (LOAD(frame_rule_mask) + 1UL) * FRAME_RULE_WAYS *
+		       sizeof(*frame_rules) +
+	       sizeof(frame_rule_front);
 }
 
 int unwind_init(void)
