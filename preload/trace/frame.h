@@ -123,6 +123,11 @@ extern __attribute__((visibility("hidden"))) uint32_t frame_rule_mask;
 extern __attribute__((visibility("hidden"))) uint64_t frame_rule_now;
 /* epoch << 48 */
 extern __attribute__((visibility("hidden"))) uint64_t frame_rule_epoch;
+/* Rules that are found from here on are of this epoch, or of a later one. */
+FRAME_INLINE uint64_t frame_epoch(void)
+{
+	return __atomic_load_n(&frame_rule_epoch, __ATOMIC_ACQUIRE);
+}
 
 /* Learns the rule and keeps it. */
 struct cfi_rule frame_rule_miss(uintptr_t pc);

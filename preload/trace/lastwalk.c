@@ -21,9 +21,10 @@
  * Why it reads no unmapped memory: only words inside the range that the thread knows to
  * be readable, from its live stack pointer upwards (frame_range_begin()).
  *
- * To whom a last walk belongs does not matter for the truth either.  Threads find theirs
- * by their thread pointer, next to where others have theirs when that place is taken; a
- * thread that ended leaves its own to the next one with its stack.
+ * Threads find theirs by their thread pointer, next to where others have theirs when that
+ * place is taken; a thread that ended leaves its own to the next one with its stack.  When
+ * all places are taken, one changes hands, and is empty then: what a walk reads is the
+ * stack of the thread that walked.
  */
 #include "preload/trace/lastwalk.h"
 
@@ -38,10 +39,7 @@
 #define NR_PROBES 4U
 
 static struct lastwalk *walks;
-static struct owner {
-	uintptr_t thread; /* pointer; 0: nobody's */
-	uint32_t busy;
-} owners[NR_SLOTS] SYS_LARGE;
+static uintptr_t owners[NR_SLOTS] SYS_LARGE; /* thread pointers; 0: nobody's */
 static uint32_t forgotten, nr_pages;
 
 #define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
@@ -62,7 +60,7 @@ void lastwalk_destroy(void)
 		sys_munmap(walks, NR_SLOTS * sizeof(*walks));
 	walks = NULL;
 	for (i = 0; i < NR_SLOTS; i++)
-		owners[i] = (struct owner){ 0 };
+		owners[i] = 0;
 	nr_pages = 0;
 }
 
@@ -71,12 +69,15 @@ void lastwalk_forget(void)
 	__atomic_fetch_add(&forgotten, 1, __ATOMIC_RELAXED);
 }
 
+/* Another thread of the parent may have been at one. */
 void lastwalk_fork_child(void)
 {
 	uint32_t i;
 
+	lastwalk_forget();
 	for (i = 0; i < NR_SLOTS; i++)
-		owners[i].busy = 0;
+		if (owners[i])
+			walks[i].busy = 0;
 }
 
 uint64_t lastwalk_bytes(void)
@@ -99,23 +100,27 @@ static inline void count_pages(struct lastwalk *w)
 
 /* ---- whose ----------------------------------------------------------------------------- */
 
-/* A place that is nobody's, else the first one. */
+/* A place that is nobody's, else one of the others, by turns. */
 static __attribute__((noinline)) uint32_t take_slot(uintptr_t thread,
 						    uint32_t first)
 {
+	static uint32_t turn;
 	uint32_t i, slot;
 
 	for (i = 0; i < NR_PROBES; i++) {
 		uintptr_t none = 0;
 
 		slot = (first + i) % NR_SLOTS;
-		if (__atomic_compare_exchange_n(&owners[slot].thread, &none,
-						thread, false, __ATOMIC_RELAXED,
+		if (__atomic_compare_exchange_n(&owners[slot], &none, thread,
+						false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			return slot;
 	}
-	STORE(owners[first].thread, thread);
-	return first;
+	i = LOAD(turn);
+	STORE(turn, i + 1);
+	slot = (first + i % NR_PROBES) % NR_SLOTS;
+	STORE(owners[slot], thread);
+	return slot;
 }
 
 static inline uint32_t slot_of(uintptr_t thread)
@@ -126,7 +131,7 @@ static inline uint32_t slot_of(uintptr_t thread)
 
 	for (i = 0; i < NR_PROBES; i++) {
 		slot = (first + i) % NR_SLOTS;
-		if (likely(LOAD(owners[slot].thread) == thread))
+		if (likely(LOAD(owners[slot]) == thread))
 			return slot;
 	}
 	return take_slot(thread, first);
@@ -134,20 +139,25 @@ static inline uint32_t slot_of(uintptr_t thread)
 
 struct lastwalk *lastwalk_open(void)
 {
-	uint32_t slot;
+	uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
+	struct lastwalk *w;
 
 	if (unlikely(!walks))
 		return NULL;
-	slot = slot_of((uintptr_t)__builtin_thread_pointer());
-	if (!sys_alone() && unlikely(__atomic_exchange_n(&owners[slot].busy, 1,
-							 __ATOMIC_ACQUIRE)))
+	w = &walks[slot_of(thread)];
+	if (!sys_alone() &&
+	    unlikely(__atomic_exchange_n(&w->busy, 1, __ATOMIC_ACQUIRE)))
 		return NULL;
-	return &walks[slot];
+	if (unlikely(w->thread != thread)) {
+		w->thread = thread; /* the other one's stack may be gone */
+		w->nr = 0;
+	}
+	return w;
 }
 
 void lastwalk_close(struct lastwalk *w)
 {
-	__atomic_store_n(&owners[w - walks].busy, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->busy, 0, __ATOMIC_RELEASE);
 }
 
 /* ---- what is as it was ---------------------------------------------------------------- */
@@ -193,8 +203,7 @@ static FRAME_UNCHECKED uint32_t hold_until(const struct lastwalk *w,
 
 static inline bool is_of_now(const struct lastwalk *w)
 {
-	return w->epoch == LOAD(frame_rule_epoch) &&
-	       w->forgotten == LOAD(forgotten);
+	return w->epoch == frame_epoch() && w->forgotten == LOAD(forgotten);
 }
 
 bool lastwalk_is_at(uint32_t i, uint32_t node, uintptr_t sp, uintptr_t fp,
@@ -274,6 +283,7 @@ static enum frame_next walk(struct lastwalk *w, struct unwind_regs r,
 	enum frame_next next = FRAME_STEPPED;
 	uint32_t at = w->known - 1;
 
+	w->keeps = !r.exact;
 	while (w->nr_new < TRACE_MAX_FRAMES) {
 		struct lastwalk_frame *f = &w->frame[w->known + w->nr_new];
 		struct frame_reads reads = { 0 };
@@ -283,31 +293,35 @@ static enum frame_next walk(struct lastwalk *w, struct unwind_regs r,
 			at--;
 		if (counts && at && !r.exact && is_frame(&w->frame[at], &r)) {
 			w->merged = at;
-			return FRAME_STEPPED;
+			next = FRAME_STEPPED;
+			break;
 		}
 		*f = (struct lastwalk_frame){ .pc = r.pc,
 					      .sp = r.sp,
 					      .fp = r.fp };
 		if (counts)
 			pcs[w->nr_new++] = r.pc + r.exact;
-		w->keeps &= !r.exact;
 		next = frame_next(&r, &reads);
 		if (counts)
 			w->keeps &= note_step(f, &reads);
-		if (next > FRAME_SIGNAL) {
+		w->keeps &= !r.exact; /* a signal's frame led there */
+		if (w->keeps &&
+		    (next == FRAME_OUTERMOST || next == FRAME_LOST)) {
 			w->frame[0] = (struct lastwalk_frame){ .pc = reads.ra,
 							       .sp = reads.cfa,
 							       .fp = reads.fp };
 			w->ends = true;
 			w->nr = 0; /* until it is kept */
-			break;
 		}
+		if (next > FRAME_SIGNAL)
+			break;
 #ifdef __aarch64__
 		w->keeps &= reads.ra_at != 0;
 #endif
 	}
-	if (next == FRAME_SIGNAL || next >= FRAME_UNREADABLE)
+	if (next >= FRAME_UNREADABLE)
 		w->keeps = false;
+	count_pages(w);
 	return next;
 }
 
@@ -336,7 +350,7 @@ static uint32_t add_unknown(struct lastwalk *w, uint32_t i, uintptr_t *pcs,
 
 static void begin(struct lastwalk *w, uintptr_t sp, uint32_t root)
 {
-	uint64_t epoch = LOAD(frame_rule_epoch);
+	uint64_t epoch = frame_epoch();
 	uint32_t nr_forgotten = LOAD(forgotten);
 
 	frame_range_begin(sp);
@@ -349,7 +363,6 @@ static void begin(struct lastwalk *w, uintptr_t sp, uint32_t root)
 	w->forgotten = nr_forgotten;
 	w->root = root;
 	w->merged = w->nr_new = w->nr_more = 0;
-	w->keeps = true;
 	w->ends = false;
 }
 
@@ -371,7 +384,6 @@ size_t lastwalk_walk(struct lastwalk *w, const struct unwind_regs *regs,
 		begin(w, regs->sp, root);
 		next = walk(w, *regs, pcs);
 	}
-	count_pages(w);
 	nr = w->nr_new;
 	*node = root;
 	*end = w->merged ? UNWIND_WHOLE : end_of_walk(next);

@@ -60,6 +60,8 @@ struct lastwalk {
 	uint64_t epoch;	    /* of rules */
 	uint32_t forgotten; /* see lastwalk_forget() */
 	uint32_t root;	    /* the node that the stack hangs below */
+	uintptr_t thread;   /* whose pointer */
+	uint32_t busy;
 	uint32_t nr;
 	bool whole; /* frame[0] is the end of the stack */
 	/* of the walk that lastwalk_walk() began */

@@ -217,9 +217,9 @@ static uint32_t site_of_walk(struct stack *st, struct lastwalk *w,
 	node = descend(st, &left);
 	site = left ? 0 : depot_site(node);
 	*how = site && w->merged ? HOW_KNOWN : HOW_WALKED;
-	if (*how == HOW_WALKED)
-		mm_count(BS_VMSTAT_UNWINDS, 1);
 	if (likely(site)) {
+		if (*how == HOW_WALKED)
+			mm_count(BS_VMSTAT_UNWINDS, 1);
 		if (lastwalk_keep(w, st->chain, 0))
 			memo_note(w, regs, site);
 		return site;
@@ -228,6 +228,7 @@ static uint32_t site_of_walk(struct stack *st, struct lastwalk *w,
 		lastwalk_keep(w, st->chain, left);
 		return 0;
 	}
+	mm_count(BS_VMSTAT_UNWINDS, 1);
 	sampling_poll();
 	thread_walks();
 	site = make_site(st, node, left, true);
@@ -244,10 +245,10 @@ site_of_whole(struct stack *st, const struct unwind_regs *regs, size_t bytes,
 	uint32_t node;
 	size_t left;
 
-	mm_count(BS_VMSTAT_UNWINDS, 1);
 	node = descend(st, &left);
 	if ((left || !depot_site(node)) && !choose_new(regs->pc, bytes, rate))
 		return 0;
+	mm_count(BS_VMSTAT_UNWINDS, 1);
 	sampling_poll();
 	return make_site(st, node, left, true);
 }

@@ -173,7 +173,7 @@ void unwind_set_epoch(uint64_t epoch)
 	__atomic_store_n(&frame_rule_now,
 			 (epoch % NR_EPOCHS + 1) << FRAME_KIND_BITS,
 			 __ATOMIC_RELAXED);
-	__atomic_store_n(&frame_rule_epoch, epoch << 48, __ATOMIC_RELAXED);
+	__atomic_store_n(&frame_rule_epoch, epoch << 48, __ATOMIC_RELEASE);
 }
 
 static inline uint64_t rule_word(struct cfi_rule rule)
@@ -297,7 +297,7 @@ uint64_t unwind_bytes(void)
 {
 	return (LOAD(frame_rule_mask) + 1UL) * FRAME_RULE_WAYS *
 		       sizeof(*frame_rules) +
-	       sizeof(frame_rule_front);
+	       sizeof(frame_rule_front) + PAGE_SIZE; /* of kinds */
 }
 
 int unwind_init(void)

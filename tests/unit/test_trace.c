@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -1085,6 +1086,68 @@ static void recognised_deep_stack_is_the_one_that_is_there(void **state)
 	assert_recognised_rightly();
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static sigjmp_buf back;
+static uint32_t site_in_handler;
+
+static void on_fault(int sig)
+{
+	void *p = one_place(40);
+
+	(void)sig;
+	site_in_handler = tag_site(tag_of(p));
+	traced_free(p);
+	siglongjmp(back, 1);
+}
+
+static void jump_to(uintptr_t pc)
+{
+	void (*volatile fn)(void) = (void (*)(void))pc;
+
+	fn();
+}
+
+static void read_from(uintptr_t addr)
+{
+	(void)*(volatile char *)addr;
+}
+
+/* One call for all ways to fault, with its handler on a stack of its own. */
+static uint32_t site_of_fault(void (*volatile fault)(uintptr_t))
+{
+	if (!sigsetjmp(back, 1))
+		fault(0);
+	return site_in_handler;
+}
+
+/* What a signal interrupted at address 0 ends the walk, and no word says so. */
+static void fault_at_no_code_is_told_from_others(void **state)
+{
+	static char stack[64 << 10];
+	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) }, old;
+	struct sigaction sa = { .sa_handler = on_fault,
+				.sa_flags = SA_ONSTACK },
+			 was;
+	void (*const way[])(uintptr_t) = { jump_to, read_from };
+	uint32_t site[2] = { 0 };
+	volatile unsigned int i;
+
+	(void)state;
+	sigaltstack(&ss, &old);
+	sigaction(SIGSEGV, &sa, &was);
+	for (i = 0; i < 2 * ROUNDS; i++) {
+		uint32_t s = site_of_fault(way[i % 2]);
+
+		if (i >= 2)
+			assert_int_equal(s, site[i % 2]);
+		site[i % 2] = s;
+	}
+	sigaction(SIGSEGV, &was, NULL);
+	sigaltstack(&old, NULL);
+	assert_int_not_equal(site[0], site[1]);
+}
+#endif
+
 /* In a thread, so that there are locks: its last walk is had by somebody. */
 static void *walk_while_busy(void *arg)
 {
@@ -1220,6 +1283,9 @@ int main(void)
 		T(recognised_stack_is_the_one_that_is_there),
 		T(recognised_deep_stack_is_the_one_that_is_there),
 		T(walk_without_the_last_one_comes_to_the_same_site),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+		T(fault_at_no_code_is_told_from_others),
+#endif
 		T(deep_stack_is_cut_at_the_outer_end),
 		T(threads_count_exactly),
 	};
