@@ -261,6 +261,22 @@ enum frame_next {
 	FRAME_ODD,	  /* takes libunwind */
 };
 
+/* How a walk ended whose last step found that. */
+static inline enum unwind_end frame_end(enum frame_next next)
+{
+	switch (next) {
+	case FRAME_STEPPED:
+	case FRAME_SIGNAL:
+		return UNWIND_FULL;
+	case FRAME_OUTERMOST:
+		return UNWIND_WHOLE;
+	case FRAME_ODD:
+		return UNWIND_ODD;
+	default:
+		return UNWIND_LOST;
+	}
+}
+
 #define FRAME_OFF(words) ((uintptr_t)((intptr_t)(words)*8))
 
 FRAME_INLINE enum frame_next

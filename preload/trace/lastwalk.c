@@ -261,21 +261,6 @@ static inline bool is_frame(const struct lastwalk_frame *f,
 	       (!f->uses_fp || f->fp == r->fp);
 }
 
-static enum unwind_end end_of_walk(enum frame_next next)
-{
-	switch (next) {
-	case FRAME_OUTERMOST:
-		return UNWIND_WHOLE;
-	case FRAME_ODD:
-		return UNWIND_ODD;
-	case FRAME_STEPPED:
-	case FRAME_SIGNAL:
-		return UNWIND_FULL;
-	default:
-		return UNWIND_LOST;
-	}
-}
-
 /* Frames from r on until one of the last walk, behind the frames that are known. */
 static enum frame_next walk(struct lastwalk *w, struct unwind_regs r,
 			    uintptr_t *pcs)
@@ -386,7 +371,7 @@ size_t lastwalk_walk(struct lastwalk *w, const struct unwind_regs *regs,
 	}
 	nr = w->nr_new;
 	*node = root;
-	*end = w->merged ? UNWIND_WHOLE : end_of_walk(next);
+	*end = w->merged ? UNWIND_WHOLE : frame_end(next);
 	if (w->merged && w->whole && nr + w->merged <= TRACE_MAX_FRAMES)
 		*node = add_unknown(w, w->merged, pcs, &nr);
 	else if (w->merged)

@@ -197,71 +197,46 @@ static bool choose_new(uintptr_t pc, size_t bytes, uint32_t *rate)
 	return !rate || *rate != SAMPLING_SKIP;
 }
 
-/* How a stack was found. */
-enum how {
-	HOW_KNOWN, /* its outer frames and all others, without a whole walk */
-	HOW_WALKED,
-};
-
 /*
- * Of a stack that ended well, which w, not NULL, walked.  The walk is kept in any case:
- * the next one may end at its frames.
+ * Of a stack that ended well.  w, NULL: none was to be had, keeps the walk in any case: the
+ * next one may end at its frames.  *known: it was recognised without a whole walk.
  */
 static uint32_t site_of_walk(struct stack *st, struct lastwalk *w,
 			     const struct unwind_regs *regs, size_t bytes,
-			     uint32_t *rate, enum how *how)
+			     uint32_t *rate, bool *known)
 {
-	uint32_t node, site;
 	size_t left;
+	uint32_t node = descend(st, &left);
+	uint32_t site = left ? 0 : depot_site(node);
 
-	node = descend(st, &left);
-	site = left ? 0 : depot_site(node);
-	*how = site && w->merged ? HOW_KNOWN : HOW_WALKED;
-	if (likely(site)) {
-		if (*how == HOW_WALKED)
-			mm_count(BS_VMSTAT_UNWINDS, 1);
-		if (lastwalk_keep(w, st->chain, 0))
-			memo_note(w, regs, site);
-		return site;
-	}
-	if (!choose_new(regs->pc, bytes, rate)) {
-		lastwalk_keep(w, st->chain, left);
+	*known = site && w && w->merged;
+	if (unlikely(!site) && !choose_new(regs->pc, bytes, rate)) {
+		if (w)
+			lastwalk_keep(w, st->chain, left);
 		return 0;
 	}
-	mm_count(BS_VMSTAT_UNWINDS, 1);
-	sampling_poll();
-	thread_walks();
-	site = make_site(st, node, left, true);
-	if (lastwalk_keep(w, st->cut ? NULL : st->chain, 0))
-		memo_note(w, regs, site); /* met before, if it was cut */
+	if (!*known)
+		mm_count(BS_VMSTAT_UNWINDS, 1);
+	st->cut = false;
+	if (unlikely(!site)) {
+		sampling_poll();
+		thread_walks();
+		site = make_site(st, node, left, true);
+	}
+	if (likely(w) && lastwalk_keep(w, st->cut ? NULL : st->chain, 0))
+		memo_note(w, regs, site);
 	return site;
 }
 
-/* The same without a last walk. */
-static __attribute__((noinline)) uint32_t
-site_of_whole(struct stack *st, const struct unwind_regs *regs, size_t bytes,
-	      uint32_t *rate)
-{
-	uint32_t node;
-	size_t left;
-
-	node = descend(st, &left);
-	if ((left || !depot_site(node)) && !choose_new(regs->pc, bytes, rate))
-		return 0;
-	mm_count(BS_VMSTAT_UNWINDS, 1);
-	sampling_poll();
-	return make_site(st, node, left, true);
-}
-
 static uint32_t site_by_walk(const struct unwind_regs *regs, size_t bytes,
-			     uint32_t *rate, enum how *how)
+			     uint32_t *rate, bool *known)
 {
 	struct lastwalk *w = lastwalk_open();
 	uint32_t root = thread_root(), site;
 	enum unwind_end end;
 	struct stack st;
 
-	*how = HOW_WALKED;
+	*known = false;
 	if (likely(w)) {
 		st.nr = lastwalk_walk(w, regs, root, st.pcs, &st.node, &end);
 	} else {
@@ -273,10 +248,8 @@ static uint32_t site_by_walk(const struct unwind_regs *regs, size_t bytes,
 	} else if (unlikely(!st.nr) && st.node == root) {
 		mm_count(BS_VMSTAT_UNWIND_FAILED, 1);
 		site = 0;
-	} else if (likely(w)) {
-		site = site_of_walk(&st, w, regs, bytes, rate, how);
 	} else {
-		site = site_of_whole(&st, regs, bytes, rate);
+		site = site_of_walk(&st, w, regs, bytes, rate, known);
 	}
 	if (likely(w))
 		lastwalk_close(w);
@@ -288,9 +261,9 @@ trace_site_by_walk(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
 	struct unwind_regs regs = { .pc = pc, .sp = sp, .fp = fp };
 	uint32_t site = memo_find_further(pc, sp, fp);
-	enum how how;
+	bool known;
 
-	return site ? site : site_by_walk(&regs, 0, NULL, &how);
+	return site ? site : site_by_walk(&regs, 0, NULL, &known);
 }
 
 /* ---- trace_check= --------------------------------------------------------------------- */
@@ -347,18 +320,17 @@ static inline bool check_is_due(void)
 static inline uint32_t running_site(const struct unwind_regs *regs,
 				    size_t bytes, uint32_t *rate)
 {
+	bool known = true;
 	uint32_t site;
-	enum how how;
 
 	if (unlikely(bs_tls.no_trace) || unlikely(!trace_up))
 		return 0;
-	how = HOW_KNOWN;
 	site = memo_find(regs->pc, regs->sp, regs->fp);
 	if (!site)
 		site = memo_find_further(regs->pc, regs->sp, regs->fp);
 	if (!site)
-		site = site_by_walk(regs, bytes, rate, &how);
-	if (how == HOW_KNOWN && site && unlikely(check_is_due()))
+		site = site_by_walk(regs, bytes, rate, &known);
+	if (known && site && unlikely(check_is_due()))
 		check_site(regs, site);
 	return site;
 }

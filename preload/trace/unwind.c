@@ -139,6 +139,9 @@ bool unwind_may_read(uintptr_t addr)
 
 /* ---- rules ---------------------------------------------------------------------- */
 
+#define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+
 /* A page at first: most of what starts is small, and a touched page costs a microsecond. */
 #define MAX_RULES   (1U << FRAME_RULE_MAX_BITS)
 #define TABLE_BYTES (MAX_RULES * sizeof(uint64_t))
@@ -214,9 +217,6 @@ void unwind_fork_child(void)
 	__atomic_store_n(&growing, false, __ATOMIC_RELAXED);
 	libunwind_fork_child();
 }
-
-#define LOAD(x)	    __atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define STORE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 
 /* Is nothing there, or a rule of another epoch? */
 static bool is_free(uint64_t word)
@@ -335,18 +335,6 @@ bool unwind_is_self(uintptr_t pc)
 	return pc - self_start < self_end - self_start;
 }
 
-static enum unwind_end end_of(enum frame_next next)
-{
-	switch (next) {
-	case FRAME_OUTERMOST:
-		return UNWIND_WHOLE;
-	case FRAME_ODD:
-		return UNWIND_ODD;
-	default:
-		return UNWIND_LOST;
-	}
-}
-
 /* outside: frames of the library, left out in front, are behind us. */
 static inline __attribute__((always_inline)) size_t
 walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, bool outside,
@@ -359,7 +347,7 @@ walk(struct unwind_regs *r, uintptr_t *pcs, size_t max, bool outside,
 		enum frame_next next = frame_next(r, NULL);
 
 		if (next > FRAME_SIGNAL) {
-			*end = end_of(next);
+			*end = frame_end(next);
 			return nr;
 		}
 		if (nr == 0 && !outside && unwind_is_self(r->pc))
