@@ -45,6 +45,8 @@ enum option_type {
 	.offset = offsetof(struct bs_options, f),                              \
 	.bytes = sizeof(((struct bs_options *)0)->f)
 
+#define WHOLE_PAGES " in whole pages, such as 64M"
+
 static const struct option {
 	const char *key;
 	enum option_type type;
@@ -52,15 +54,18 @@ static const struct option {
 	const char *dflt;
 	const char *allowed;
 	const char *help;
+	const char *more; /* about what is allowed, where that is refused */
 } table[] = {
 	{ "zones", OPT_ZONES, FIELD(mm.zone), "NORMAL:64M+", "NAME:SIZE[+],...",
-	  "up to 16 memory zones, lowest first, sizes in multiples of 4M; + grows" },
+	  "up to 16 memory zones, lowest first, sizes in multiples of 4M; + grows",
+	  ", sizes in multiples of 4M" },
 	{ "large", OPT_CHOICE, FIELD(mm.large_whole), "trim", "trim|whole",
 	  "large blocks: free the tail behind the last page, or keep all 2^n" },
 	{ "dma", OPT_CHOICE, FIELD(mm.dma_whole), "trim", "trim|whole",
 	  "dma_alloc_coherent: free the tail page by page, or keep all 2^n" },
-	{ "route", OPT_ROUTE, 0, 0, "",
-	  "[dso=NAME*,][min=SIZE,][max=SIZE,][align=BYTES]:ZONE[/dma|/kmalloc|/vmalloc]",
+	{ "route", OPT_ROUTE, .dflt = "",
+	  .allowed =
+		  "[dso=NAME*,][min=SIZE,][max=SIZE,][align=BYTES]:ZONE[/dma|/kmalloc|/vmalloc]",
 	  "which allocations are served elsewhere; up to 16 of these, the first "
 	  "that fits" },
 	{ "oom", OPT_CHOICE, FIELD(mm.oom_fail), "grow", "grow|fail",
@@ -68,40 +73,50 @@ static const struct option {
 	{ "mmap", OPT_CHOICE, FIELD(mm.mmap_charge), "charge", "record|charge",
 	  "the program's own mappings: list them, or also take frames for them" },
 	{ "vmalloc", OPT_SIZE, FIELD(mm.vmalloc_bytes), "", "SIZE",
-	  "window of vmalloc areas, their guard pages included; none: no limit" },
+	  "window of vmalloc areas, their guard pages included; none: no limit",
+	  WHOLE_PAGES },
 	{ "memmap", OPT_MEMMAP, FIELD(mm.carveout), "", "SIZE$NAME",
-	  "a carve-out, memory that no zone has; up to 8 of them" },
+	  "a carve-out, memory that no zone has; up to 8 of them",
+	  ", SIZE in whole pages, each NAME once; up to 8" },
 	{ "dedicated", OPT_CHOICE, FIELD(mm.dedicated), "on", "off|on",
 	  "caches of exactly the sizes that the program asks for often" },
 	{ "slab_debug", OPT_DEBUG, FIELD(mm.slab_debug), "",
 	  "FZPU[,CACHE*,...]",
 	  "F checks, Z red zones, P poison, U users; of all caches or of these" },
 	{ "decay", OPT_TIME, FIELD(mm.decay_ns), "1s", "TIME",
-	  "age at which free pages are given back to the system" },
+	  "age at which free pages are given back to the system",
+	  " with its unit, such as 500ms, 10s or 2m" },
 	{ "huge", OPT_SIZE, FIELD(mm.huge_bytes), "128M", "SIZE",
 	  "heap size beyond which new memory comes in transparent huge pages; "
-	  "0: never" },
+	  "0: never",
+	  WHOLE_PAGES },
 	{ "trace", OPT_TRACE, FIELD(trace_mode), "auto",
 	  "off|exact|auto|sample:BYTES",
 	  "who allocated: backtraces of no allocation, of every one, of every "
-	  "one while that is cheap, or of one in BYTES (8K to 32M)" },
+	  "one while that is cheap, or of one in BYTES (8K to 32M)",
+	  ", BYTES from 8K to 32M" },
 	{ "trace_budget", OPT_NUMBER, FIELD(trace_budget), "5", "PERCENT",
 	  "of the CPU, 1 to 100: beyond it trace=auto samples the costliest "
-	  "callers" },
+	  "callers",
+	  " from 1 to 100" },
 	{ "trace_memory", OPT_SIZE, FIELD(trace_memory_bytes), "96M", "SIZE",
 	  "what the tables of tracing may take, 2M to 512M; stacks beyond are "
-	  "cut to four frames and counted" },
+	  "cut to four frames and counted",
+	  " from 2M to 512M, whole pages" },
 	{ "trace_check", OPT_NUMBER, FIELD(trace_check), "0", "N",
 	  "unwind the slow way, too, for one in N stacks that were recognised, "
-	  "and count differences; 0: never" },
+	  "and count differences; 0: never",
+	  ", a whole number" },
 	{ "trace_threads", OPT_CHOICE, FIELD(trace_threads), "off", "off|on",
 	  "tell which thread allocated: a call site for each thread, so more "
 	  "of them" },
 	{ "leak_window", OPT_TIME, FIELD(leak_window_ns), "10s", "TIME",
-	  "width of the windows in which growth is judged, at least 1ms" },
+	  "width of the windows in which growth is judged, at least 1ms",
+	  " of at least 1ms with its unit, such as 500ms, 10s or 2m" },
 	{ "dir", OPT_DIR, FIELD(dir), "", "PATH",
 	  "directory of the segment; else $BUDDYSCOPE_DIR, "
-	  "else /dev/shm/buddyscope-UID" },
+	  "else /dev/shm/buddyscope-UID",
+	  " from the root, such as /run/buddyscope" },
 	{ "publish", OPT_CHOICE, FIELD(publish), "on", "off|on",
 	  "make a segment that others can read" },
 	{ "on_error", OPT_CHOICE, FIELD(on_error), "abort", "abort|continue",
@@ -403,6 +418,14 @@ static void print_help(void)
 			*table[i].dflt ? table[i].dflt : "none", table[i].help);
 }
 
+static void refuse(const char *text, const struct option *o, const char *why)
+{
+	const char *more = o->more && !why ? o->more : "";
+
+	sys_say("ignoring '%s': %s takes %s%s", text, o->key,
+		why ? why : o->allowed, more);
+}
+
 static void parse_word(struct word w)
 {
 	const char *eq = memchr(w.p, '=', w.len);
@@ -422,8 +445,7 @@ static void parse_word(struct word w)
 		    !parse_value(&table[i],
 				 (struct word){ eq + 1, w.len - key.len - 1 },
 				 &why))
-			sys_say("ignoring '%s': %s takes %s", text,
-				table[i].key, why ? why : table[i].allowed);
+			refuse(text, &table[i], why);
 		return;
 	}
 	sys_say("ignoring '%s': no such option (BUDDYSCOPE=help lists them)",
