@@ -830,6 +830,7 @@ static void recursion_depth_is_part_of_the_stack(void **state)
  * return address and all.  Only the frame pointer tells the two apart.
  */
 static __thread uintptr_t sp_in_frame;
+static __thread unsigned int frames_below; /* of deep() */
 
 static __attribute__((noinline)) void *alloca_frame(size_t room)
 {
@@ -837,7 +838,7 @@ static __attribute__((noinline)) void *alloca_frame(size_t room)
 	void *q;
 
 	sp_in_frame = (uintptr_t)p;
-	q = one_place(48);
+	q = frames_below ? deep(frames_below, 48) : one_place(48);
 	__asm__ volatile("" ::"r"(p) : "memory");
 	return q;
 }
@@ -859,16 +860,40 @@ WAY(second_way)
 #define BEFORE_SECOND 768U
 #define ROOM_FIRST    1024U
 
-/* One call for both, whose return address is the same. */
-static __attribute__((noinline)) uint32_t go(bool second, size_t room)
+/* One call for all ways, whose return address is the same. */
+static __attribute__((noinline)) uint32_t go_by(void *(*way)(size_t, size_t),
+						size_t before, size_t room)
 {
-	void *(*volatile way)(size_t, size_t) = second ? second_way : first_way;
-	void *p = way(second ? BEFORE_SECOND : BEFORE_FIRST,
-		      second ? room : ROOM_FIRST);
+	void *(*volatile fn)(size_t, size_t) = way;
+	void *p = fn(before, room);
 	uint32_t site = tag_site(tag_of(p));
 
 	traced_free(p);
 	return site;
+}
+
+/* The second way, with so much room in the function, or the first. */
+static __attribute__((noinline)) uint32_t go(bool second, size_t room)
+{
+	return second ? go_by(second_way, BEFORE_SECOND, room)
+		      : go_by(first_way, BEFORE_FIRST, ROOM_FIRST);
+}
+
+/* What leaves the function the stack pointer that it has on the first way. */
+static size_t room_of_second(void)
+{
+	uintptr_t sp;
+	size_t room;
+
+	go(false, 0);
+	sp = sp_in_frame;
+	for (room = 16; room < ROOM_FIRST; room += 16) {
+		go(true, room);
+		if (sp_in_frame == sp)
+			break;
+	}
+	assert_true(room < ROOM_FIRST);
+	return room;
 }
 
 static void frame_pointer_tells_equal_words_apart(void **state)
@@ -881,18 +906,9 @@ static void frame_pointer_tells_equal_words_apart(void **state)
 	};
 	uint32_t site[2] = { 0, 0 };
 	volatile unsigned int i;
-	uintptr_t sp;
-	size_t room;
+	size_t room = room_of_second();
 
 	(void)state;
-	go(false, 0);
-	sp = sp_in_frame;
-	for (room = 16; room < ROOM_FIRST; room += 16) {
-		go(true, room);
-		if (sp_in_frame == sp)
-			break;
-	}
-	assert_true(room < ROOM_FIRST);
 	for (i = 5; i < ARRAY_SIZE(steps); i++)
 		steps[i].second = i / ROUNDS & 1;
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -907,6 +923,39 @@ static void frame_pointer_tells_equal_words_apart(void **state)
 	}
 	assert_int_not_equal(site[0], site[1]);
 	assert_true(is_remembered(site[0]) && is_remembered(site[1]));
+}
+
+/*
+ * The same where that function is so far out that the memo leaves it to the thread's last
+ * walk.  That is of the same return addresses, found by another frame pointer; its words
+ * are still where it left them; and the running stack is what is remembered but for the
+ * function's caller.
+ */
+static void frame_pointer_tells_last_walks_apart(void **state)
+{
+	uint32_t known = 0, site;
+	volatile unsigned int i;
+	size_t room;
+
+	(void)state;
+	frames_below = MEMO_WORDS + 4;
+	room = room_of_second();
+	memo_forget();
+	for (i = 0; i < 3 * ROUNDS; i++) {
+		/* in one place each time */
+		site = go_by(i % ROUNDS == ROUNDS - 1 ? second_way : first_way,
+			     i % ROUNDS == ROUNDS - 2 ? BEFORE_SECOND
+						      : BEFORE_FIRST,
+			     i % ROUNDS == ROUNDS - 2 ? room : ROOM_FIRST);
+		if (i % ROUNDS == ROUNDS - 1)
+			assert_int_not_equal(site, known);
+		else if (known)
+			assert_int_equal(site, known);
+		else
+			known = site;
+	}
+	frames_below = 0;
+	assert_true(is_remembered(known));
 }
 
 static __attribute__((noinline)) uint32_t walks_of(void *(*fn)(size_t),
@@ -1037,12 +1086,18 @@ static __attribute__((noinline)) void wander(unsigned int depth, uint64_t *x)
 	}
 }
 
+#ifdef __SANITIZE_THREAD__
+#define NR_WANDERS 300 /* which take as long there */
+#else
+#define NR_WANDERS 3000
+#endif
+
 static void *wander_for_long(void *arg)
 {
 	uint64_t x = (uintptr_t)arg;
 	volatile int i;
 
-	for (i = 0; i < 3000; i++)
+	for (i = 0; i < NR_WANDERS; i++)
 		wander(30, &x);
 	return NULL;
 }
@@ -1278,6 +1333,7 @@ int main(void)
 		T(verify_finds_a_wrong_counter),
 		T(recursion_depth_is_part_of_the_stack),
 		T(frame_pointer_tells_equal_words_apart),
+		T(frame_pointer_tells_last_walks_apart),
 		T(stack_seen_before_is_not_walked),
 		T(crowded_stacks_are_told_apart),
 		T(recognised_stack_is_the_one_that_is_there),
