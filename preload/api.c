@@ -296,7 +296,7 @@ BS_EXPORT void *bs_kmalloc_any(size_t size, bs_gfp_t gfp)
 		return NULL;
 	if (unlikely(!bs_enter()))
 		return kmalloc_atomic(size, gfp);
-	p = api_traced(mm_alloc(size, 1, gfp), size);
+	p = api_traced(mm_kmalloc(size, gfp), size);
 	bs_leave();
 	return p;
 }

@@ -59,7 +59,7 @@ BS_INLINE void *bs_alloc_block(size_t size, size_t align, gfp_t gfp)
 	if (unlikely(size >= route_from_bytes) &&
 	    bs_alloc_rare(size, align, gfp, &p))
 		return p;
-	p = mm_alloc(size, align, gfp);
+	p = mm_alloc(size, align, gfp | __GFP_TRY);
 	return likely(p) ? p : bs_alloc_again(size, align, gfp);
 }
 

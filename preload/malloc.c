@@ -34,10 +34,9 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 /* Address space may be short because of what we keep: give it back first. */
 BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 {
-	if (size > mm.nr_pfns << PAGE_SHIFT)
-		return NULL;
-	mm_trim();
-	return mm_alloc(size, align, gfp | __GFP_NOWARN); /* reported already */
+	if (size <= mm.nr_pfns << PAGE_SHIFT)
+		mm_trim();
+	return mm_alloc(size, align, gfp);
 }
 
 BS_COLD bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p)

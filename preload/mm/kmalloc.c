@@ -114,8 +114,9 @@ static void *large_alloc(size_t size, size_t align, gfp_t gfp)
 	struct page *page;
 	bool zero;
 
-	/* When no block is free vmalloc comes next: no report, no growth. */
-	page = alloc_pages(gfp | __GFP_MOVABLE | __GFP_NOWARN | __GFP_NORETRY,
+	/* When no block is free vmalloc comes next: no growth. */
+	page = alloc_pages(gfp | __GFP_MOVABLE | __GFP_NOWARN | __GFP_NORETRY |
+				   __GFP_TRY,
 			   order, BS_USE_LARGE);
 	if (!page)
 		return NULL;
@@ -215,6 +216,19 @@ static void *large_or_vmalloc(size_t size, size_t align, gfp_t gfp)
 	return p ? p : vmalloc_alloc(size, align, gfp);
 }
 
+/*
+ * An object, or, where fixed zones have no block for a slab of several pages, an area made
+ * page by page.
+ */
+static void *object_or_vmalloc(size_t size, size_t align, gfp_t gfp)
+{
+	struct kmem_cache *cachep = kmalloc_cache(size);
+	bool other_way = cachep && cachep->gfporder;
+	void *p = object_alloc(cachep, size, gfp | (other_way ? __GFP_TRY : 0));
+
+	return likely(p) || !other_way ? p : vmalloc_alloc(size, align, gfp);
+}
+
 /* An alignment of its own (kmalloc_aligned_cache()), or a zone. */
 static __attribute__((noinline)) void *alloc_unusual(size_t size, size_t align,
 						     gfp_t gfp)
@@ -229,6 +243,13 @@ static __attribute__((noinline)) void *alloc_unusual(size_t size, size_t align,
 			    gfp);
 }
 
+void *mm_kmalloc(size_t size, gfp_t gfp)
+{
+	if (gfp & (__GFP_ZONE_MASK | GFP_DMA))
+		return alloc_unusual(size, 1, gfp);
+	return object_alloc(kmalloc_cache(size), size, gfp);
+}
+
 /* Bits of gfp that name a zone, moved above KMALLOC_MINALIGN. */
 static inline size_t gfp_zone_bits(gfp_t gfp)
 {
@@ -241,7 +262,7 @@ void *mm_alloc(size_t size, size_t align, gfp_t gfp)
 		return alloc_unusual(size, align, gfp);
 	if (unlikely(size > KMALLOC_MAX))
 		return large_or_vmalloc(size, align, gfp);
-	return object_alloc(kmalloc_cache(size), size, gfp);
+	return object_or_vmalloc(size, align, gfp);
 }
 
 static void fill_object(struct mm_block *b, int64_t index, size_t usable)

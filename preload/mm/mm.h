@@ -164,6 +164,7 @@ typedef uint32_t gfp_t;
 #define __GFP_NORETRY	  0x1000U /* do not grow a zone */
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
 #define __GFP_NOGROW	  0x4000U /* NULL where a fixed zone would grow; no report */
+#define __GFP_TRY	  0x8000U /* NULL is no failure: there is another way */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
 #define __GFP_ZONE_MASK	  BS_GFP_ZONE_MASK
 
@@ -864,6 +865,8 @@ struct mm_block {
  * NULL: no memory (never because of corruption, which is fatal).
  */
 void *mm_alloc(size_t size, size_t align, gfp_t gfp);
+/* An object of up to KMALLOC_MAX bytes, never an area. */
+void *mm_kmalloc(size_t size, gfp_t gfp);
 
 /*
  * 0: a live block, *b filled.  -ENOENT: not our memory.  -EINVAL: our memory but

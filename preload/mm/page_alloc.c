@@ -159,7 +159,8 @@ static uint64_t zonelist_take(unsigned int class_nr, unsigned int order,
 			zone_unlock(zone);
 			if (nr != (int)class_nr && !(gfp & __GFP_NOWARN))
 				mm_event(BS_EVENT_ZONE_FALLBACK, (int)class_nr,
-					 order, gfp & ~__GFP_NOGROW, 0,
+					 order,
+					 gfp & ~(__GFP_NOGROW | __GFP_TRY), 0,
 					 PAGE_SIZE << order);
 			return pfn;
 		}
@@ -202,6 +203,7 @@ static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 			   enum bs_use use)
 {
 	struct zone *zone = &mm.zone[class_nr];
+	bool grows = !mm.config.oom_fail && !(gfp & __GFP_NORETRY);
 	uint64_t pfn = BITSET_NONE;
 
 	if (!(gfp & __GFP_NORETRY)) {
@@ -212,15 +214,15 @@ static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 		return pfn;
 	if (gfp & __GFP_NOGROW && !mm.config.oom_fail)
 		return BITSET_NONE; /* asked again, to grow: counted then */
+	if (gfp & __GFP_TRY && !grows)
+		return BITSET_NONE;
 	if (!(gfp & (__GFP_NOWARN | __GFP_NOGROW)))
 		mm_event(BS_EVENT_ALLOC_FAILED, (int)class_nr, order, gfp, 0,
 			 PAGE_SIZE << order);
 	sys_lock(&zone->lock, SYS_RANK_ZONE);
 	zone->stat.nr_failed++;
 	zone_unlock(zone);
-	return mm.config.oom_fail || (gfp & __GFP_NORETRY)
-		       ? BITSET_NONE
-		       : grow_and_take(zone, order, gfp, use);
+	return grows ? grow_and_take(zone, order, gfp, use) : BITSET_NONE;
 }
 
 /* Somebody mapped something there: these frames can never be memory. */

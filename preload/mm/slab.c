@@ -33,7 +33,7 @@
 #define SLOT_TRIES 4
 
 /* What a caller may add to the cache's own gfpflags. */
-#define GFP_OF_CALLER (GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY)
+#define GFP_OF_CALLER (GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY)
 
 static void list3_unlock(struct kmem_cache *cachep)
 {

@@ -101,7 +101,7 @@ uint64_t vm_space_get(uint64_t bytes, uint64_t align, struct vm_request *req)
 
 void vm_request_failed(const struct vm_request *req, size_t size)
 {
-	if (req->gfp & __GFP_NOWARN)
+	if (req->gfp & (__GFP_NOWARN | __GFP_TRY))
 		return;
 	if (req->window_full && req->strict && !mm.window_full_said) {
 		mm.window_full_said = true;
@@ -291,7 +291,7 @@ static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;
-	area->gfp = req->gfp & (__GFP_ZONE_MASK | __GFP_NOWARN);
+	area->gfp = req->gfp & (__GFP_ZONE_MASK | __GFP_NOWARN | __GFP_TRY);
 	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true)) {
 		area->gfp &= __GFP_ZONE_MASK; /* for life */
 		return area;

@@ -863,6 +863,62 @@ static void vmalloc_fixed_zone_takes_pages_one_by_one(void **state)
 	assert_mm_holds();
 }
 
+/* No block of two pages is free, and many pages are. */
+static void fragment(void)
+{
+	struct page *page, *keep = NULL, *free_later = NULL;
+	bool turn = false;
+
+	while ((page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, 0,
+				   BS_USE_LARGE))) {
+		struct page **list = turn ? &keep : &free_later;
+
+		page->tag = (uint64_t)(uintptr_t)*list;
+		*list = page;
+		turn = !turn;
+	}
+	while (free_later) {
+		page = free_later;
+		free_later = (struct page *)(uintptr_t)page->tag;
+		free_page_range(page_to_pfn(page), 1, BS_USE_LARGE, false);
+	}
+	while (alloc_pages(GFP_KERNEL | __GFP_NOWARN, 1, BS_USE_LARGE))
+		; /* the reserve */
+}
+
+static uint64_t nr_failed(void)
+{
+	return stat_of(0)->nr_failed + stat_of(1)->nr_failed;
+}
+
+static void mm_alloc_without_a_block_for_a_slab_is_an_area(void **state)
+{
+	uint64_t before;
+	void *p, *q;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	fragment();
+	before = nr_failed();
+	p = mm_alloc(60000, 1, __GFP_ZERO);
+	assert_non_null(p);
+	assert_non_null(vm_find((uint64_t)p));
+	assert_int_equal(((char *)p)[59999], 0);
+	assert_int_equal(usable(p), ALIGN_UP(60000UL, PAGE_SIZE));
+	q = mm_alloc(MIB, 1, GFP_KERNEL);
+	assert_non_null(q);
+	assert_int_equal(nr_failed(), before);
+
+	assert_null(mm_kmalloc(60000, GFP_KERNEL)); /* that is one block */
+	assert_true(nr_failed() > before);
+	before = nr_failed();
+	assert_null(mm_alloc(30 * MIB, 1, GFP_KERNEL | __GFP_TRY));
+	assert_int_equal(nr_failed(), before);
+	assert_null(mm_alloc(30 * MIB, 1, GFP_KERNEL));
+	assert_true(nr_failed() > before);
+	assert_mm_holds();
+}
+
 static void mm_alloc_impossible_size_returns_null(void **state)
 {
 	(void)state;
@@ -1389,6 +1445,7 @@ int main(void)
 		TEST(vmalloc_keeps_no_more_than_was_alive_at_once),
 		TEST(vmalloc_resize_keeps_content),
 		TEST(vmalloc_fixed_zone_takes_pages_one_by_one),
+		TEST(mm_alloc_without_a_block_for_a_slab_is_an_area),
 		TEST(mm_alloc_impossible_size_returns_null),
 		TEST(mm_mmap_anonymous_is_charged_until_munmap),
 		TEST(mm_munmap_middle_leaves_two_areas),
