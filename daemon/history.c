@@ -21,7 +21,7 @@
 #include "shared/fragindex.h"
 #include "shared/sitelist.h"
 
-#define BS_HISTORY_VERSION 1U
+#define BS_HISTORY_VERSION 2U
 #define SAMPLES_NEEDED	   (BS_LEAK_SAMPLES / 2) /* for a floor */
 #define CHECKPOINT_BYTES   (1U << 20) /* grown by this much and ... */
 #define CHECKPOINT_TIMES   3U	      /* ... by this factor: rewrite */
@@ -290,6 +290,18 @@ static void sample_sites(struct bs_history *h, const struct bs_snapshot *s)
 	}
 }
 
+static void sample_refusals(struct bs_target_stats *st,
+			    const struct bs_snapshot *s, uint64_t now_ns)
+{
+	uint64_t i, refused = 0;
+
+	for (i = 0; i < bs_snapshot_nr_zones(s); i++)
+		refused += bs_snapshot_zone(s, i)->nr_failed;
+	if (refused > st->refused)
+		st->refused_ns = now_ns;
+	st->refused = refused;
+}
+
 bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 		       uint64_t now_ns)
 {
@@ -308,9 +320,13 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 		h->nr_samples = 0;
 	}
 	h->window = window;
-	h->nr_samples++;
-	sample_sites(h, s);
+	/* With trace=off nothing is seen, which is not a window without growth. */
+	if (bs_snapshot_header(s)->trace_mode != BS_TRACE_OFF) {
+		h->nr_samples++;
+		sample_sites(h, s);
+	}
 	sample_zones(h, s, now_ns);
+	sample_refusals(&h->stats, s, now_ns);
 	h->stats.sampled_ns = now_ns;
 	h->stats.live_bytes = bs_snapshot_live_bytes(s);
 	if (h->stats.live_bytes > h->stats.peak_bytes) {
@@ -323,6 +339,21 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 }
 
 /* ---- verdicts ------------------------------------------------------------------ */
+
+/*
+ * A leak that no longer grows because there is no memory to be had is one: requests were
+ * refused since it came to hold what it holds.
+ */
+static bool is_starved(const struct bs_history *h,
+		       const struct bs_leak_site *site)
+{
+	uint64_t windows = bs_leak_windows_full(site), since;
+
+	/* that window, and the one that is being filled */
+	since = (windows + 2) * h->window_ns;
+	return windows != UINT32_MAX && h->stats.refused_ns &&
+	       h->stats.refused_ns + since >= h->stats.sampled_ns;
+}
 
 bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
 		      uint64_t site, struct bs_site_history *out)
@@ -339,6 +370,12 @@ bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
 	verdict = h->sites[site].verdict;
 	bs_leak_survivors(rec, h->window, &survivors, &born);
 	bs_leak_judge(&h->sites[site], survivors, born, h->window_ns, out);
+	if (out->verdict == BS_VERDICT_STOPPED &&
+	    is_starved(h, &h->sites[site])) {
+		out->verdict = BS_VERDICT_LEAK;
+		out->starved = true;
+		h->sites[site].verdict = BS_VERDICT_LEAK;
+	}
 	if (rec->cohort_shift < 32)
 		out->windows_per_cohort = UINT32_C(1) << rec->cohort_shift;
 	if (h->sites[site].verdict != verdict)

@@ -52,8 +52,10 @@ struct bs_target_stats {
 	uint64_t sampled_ns; /* when */
 	uint64_t last_event; /* highest number logged or given up */
 	uint64_t lost_events;
-	uint64_t ended_ns;  /* 0: lives, or nobody noticed yet */
-	uint32_t end_state; /* enum bs_target_state */
+	uint64_t refused;    /* requests, by all zones; newest sample */
+	uint64_t refused_ns; /* when that last rose, 0: never */
+	uint64_t ended_ns;   /* 0: lives, or nobody noticed yet */
+	uint32_t end_state;  /* enum bs_target_state */
 	uint32_t started_logged;
 	uint32_t final_logged;
 	uint32_t nr_zones;

@@ -143,6 +143,23 @@ bool bs_leak_close(struct bs_leak_site *site, struct bs_leak_entry *out)
 	return true;
 }
 
+uint32_t bs_leak_windows_full(const struct bs_leak_site *site)
+{
+	uint64_t top = 0;
+	uint32_t i, windows = site->windows;
+
+	for (i = 0; i < site->nr; i++)
+		if (site->entries[i].floor_bytes > top)
+			top = site->entries[i].floor_bytes;
+	if (site->last_bytes < top - top / 3)
+		return UINT32_MAX;
+	for (i = 0;
+	     i < site->nr && site->entries[i].floor_bytes < top - top / 100;
+	     i++)
+		windows -= site->entries[i].windows;
+	return windows;
+}
+
 void bs_leak_survivors(const struct bs_site *record, uint64_t current_window,
 		       uint32_t *survivors, uint32_t *born)
 {

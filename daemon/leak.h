@@ -112,6 +112,12 @@ void bs_leak_append(struct bs_leak_site *site,
 		    const struct bs_leak_entry *entry);
 
 /*
+ * Windows since the floor first came within 1 % of its highest; UINT32_MAX: it holds less
+ * than two thirds of that by now.
+ */
+uint32_t bs_leak_windows_full(const struct bs_leak_site *site);
+
+/*
  * The share of windows with survivors.  current_window is the one being filled:
  * what was born in it says nothing yet.  Writes cohorts, not windows: one
  * cohort is 1 << record->cohort_shift windows.

@@ -288,6 +288,7 @@ void bs_sitegroup_text(struct bs_buf *out, const struct bs_sitereport *r)
 	if (g.shown < g.nr)
 		bs_buf_printf(out, ", the first %zu", g.shown);
 	bs_buf_putc(out, '\n');
+	bs_trace_put_off(out, h);
 	bs_site_share_line(out, h, &g.all.counts);
 	bs_buf_printf(out, "\n%14s ", "live bytes");
 	if (errors)

@@ -110,11 +110,12 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 		bs_buf_printf(out, ", growth %+.1f bytes/s",
 			      h->growth_bytes_per_s);
 	if (h && h->verdict != BS_VERDICT_NONE)
-		bs_buf_printf(out, ", %s%s",
+		bs_buf_printf(out, ", %s%s%s",
 			      h->verdict == BS_VERDICT_LEAK
 				      ? "LEAK"
 				      : bs_verdict_name(h->verdict),
-			      c.sampled_allocs ? " (estimate)" : "");
+			      c.sampled_allocs ? " (estimate)" : "",
+			      h->starved ? " until requests were refused" : "");
 	bs_buf_printf(out,
 		      "\n  allocs %s%" PRIu64 ", frees %s%" PRIu64
 		      ", bytes allocated %s%" PRIu64 "\n",
@@ -164,9 +165,10 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 			      (double)h->leak_window_ns / 1e9);
 	else if (r->leaks && r->history)
 		bs_buf_printf(out, "%zu %s%s, windows of %.3g s", total,
-			      r->all	   ? "leaks and suspects"
-			      : total == 1 ? "leak"
-					   : "leaks",
+			      r->all && total == 1 ? "leak or suspect"
+			      : r->all		   ? "leaks and suspects"
+			      : total == 1	   ? "leak"
+						   : "leaks",
 			      nr < total ? " (cut)" : "",
 			      (double)h->leak_window_ns / 1e9);
 	else if (r->leaks)
@@ -177,6 +179,7 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 	if (nr < total)
 		bs_buf_printf(out, ", the first %zu", nr);
 	bs_buf_putc(out, '\n');
+	bs_trace_put_off(out, h);
 	bs_site_share_line(out, h, all);
 	bs_buf_putc(out, '\n');
 }
@@ -188,7 +191,8 @@ void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r)
 	size_t nr, total;
 
 	list = bs_sites_choose(r, &nr, &total);
-	all = bs_sites_sum(r->snapshot, list, total);
+	all = r->leaks ? bs_site_counts_all(r->snapshot)
+		       : bs_sites_sum(r->snapshot, list, total);
 	head_text(out, r, nr, total, &all);
 	for (size_t i = 0; i < nr; i++)
 		site_text(out, r, list[i].site);
@@ -200,6 +204,7 @@ void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r)
 static void history_json(struct bs_json *j, const struct bs_site_history *h)
 {
 	bs_json_str(j, "verdict", h ? bs_verdict_name(h->verdict) : NULL);
+	bs_json_bool(j, "starved", h && h->starved);
 	if (!h) {
 		bs_json_null(j, "floors_bytes");
 		bs_json_null(j, "survivor_windows");

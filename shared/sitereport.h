@@ -36,6 +36,7 @@ const char *bs_verdict_name(enum bs_verdict verdict);
 struct bs_site_history {
 	enum bs_verdict verdict;
 	uint32_t windows;	   /* closed windows seen; 0: nothing known */
+	bool starved;		   /* a leak that is refused memory by now */
 	bool has_thirds;	   /* enough windows for floor_bytes[] */
 	uint64_t floor_bytes[3];   /* lowest live bytes in each third */
 	uint64_t newest_bytes;	   /* floor of the newest window */

@@ -122,6 +122,20 @@ void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h)
 	}
 }
 
+void bs_trace_put_off(struct bs_buf *out, const struct bs_abi_header *h)
+{
+	if (h->trace_mode != BS_TRACE_OFF)
+		return;
+	bs_buf_puts(out, "trace is off: what is allocated meanwhile is not "
+			 "known, which is no all-clear");
+	if (!h->trace_table_bytes)
+		bs_buf_puts(out, "; start the program with trace=auto");
+	else if (h->state == BS_STATE_RUNNING)
+		bs_buf_printf(out, "; 'buddyscope trace %d auto' records it",
+			      h->pid);
+	bs_buf_putc(out, '\n');
+}
+
 void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h)
 {
 	bs_json_str(j, "trace", bs_trace_name(h->trace_mode));

@@ -127,9 +127,6 @@ static void put_details(struct bs_buf *out, const struct bs_abi_header *h)
 			      h->trace_budget / 10.0, h->trace_cost / 10.0);
 		bs_trace_put_sampled(out, h);
 		bs_buf_puts(out, " sampled\n");
-	} else if (h->trace_mode != BS_TRACE_OFF && h->trace_cost) {
-		bs_buf_printf(out, "  cost %.1f %% of the CPU\n",
-			      h->trace_cost / 10.0);
 	}
 	if (samples && h->trace_sample_bytes) {
 		bs_buf_puts(out, "  one sample in ");

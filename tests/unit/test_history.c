@@ -336,6 +336,76 @@ static void window_with_few_samples_is_not_closed(void **state)
 	end();
 }
 
+static enum bs_verdict verdict_now(bool *starved)
+{
+	struct bs_snapshot *s = snapshot();
+	struct bs_site_history out;
+
+	assert_true(bs_history_judge(&target.h, s, SITE_LEAK, &out));
+	bs_snapshot_free(s);
+	*starved = out.starved;
+	return out.verdict;
+}
+
+static void run_windows(unsigned int nr, unsigned int objects)
+{
+	while (nr--)
+		run_window(objects);
+}
+
+/* Requests are refused before, while or after a leak stops to grow, or never. */
+static void leak_that_is_refused_memory_stays_one(void **state)
+{
+	static const struct {
+		int at; /* window, from the last one that grew; -1: never */
+		enum bs_verdict verdict;
+	} cases[] = {
+		{ -1, BS_VERDICT_STOPPED },
+		{ -10, BS_VERDICT_STOPPED },
+		{ 0, BS_VERDICT_LEAK },
+		{ 5, BS_VERDICT_LEAK },
+	};
+	bool starved;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bs_abi_zone *zone;
+		int at = cases[i].at;
+
+		begin(true);
+		zone = mkseg_record(target.m, BS_SEC_ZONES, 0);
+		run_windows(30, 100);
+		zone->nr_failed += at < -1;
+		run_windows(10, 100);
+		assert_int_equal(verdict_now(&starved), BS_VERDICT_LEAK);
+		assert_false(starved);
+		zone->nr_failed += at == 0;
+		run_windows(5, 0);
+		zone->nr_failed += at > 0;
+		run_windows(35, 0);
+		assert_int_equal(verdict_now(&starved), cases[i].verdict);
+		assert_int_equal(starved, cases[i].verdict == BS_VERDICT_LEAK);
+		end();
+	}
+}
+
+/* What nobody records does not stand still. */
+static void window_without_trace_is_not_closed(void **state)
+{
+	struct bs_abi_header *h;
+	bool starved;
+
+	(void)state;
+	begin(false);
+	h = mkseg_header(target.m);
+	run_windows(40, 100);
+	h->trace_mode = BS_TRACE_OFF;
+	run_windows(40, 0);
+	assert_int_equal(verdict_now(&starved), BS_VERDICT_LEAK);
+	assert_in_range(target.h.sites[SITE_LEAK].windows, 38, 41);
+	end();
+}
+
 static void announced_line_is_known_until_confirmed(void **state)
 {
 	struct bs_once once = { .kind = 'e',
@@ -485,6 +555,8 @@ int main(void)
 		cmocka_unit_test(unseen_windows_count_with_the_lower_floor),
 		cmocka_unit_test(sample_of_estimates_counts_both),
 		cmocka_unit_test(window_with_few_samples_is_not_closed),
+		cmocka_unit_test(leak_that_is_refused_memory_stays_one),
+		cmocka_unit_test(window_without_trace_is_not_closed),
 		cmocka_unit_test(announced_line_is_known_until_confirmed),
 		cmocka_unit_test(log_grown_is_rotated_and_bounded),
 		cmocka_unit_test(
