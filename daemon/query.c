@@ -21,6 +21,7 @@
 #include "shared/render.h"
 #include "shared/sitelist.h"
 #include "shared/symbols.h"
+#include "shared/tracing.h"
 
 #define SITES_TEXT_DEFAULT 20U
 #define LOG_LINES_DEFAULT  50U
@@ -410,28 +411,37 @@ static const struct bs_worst_zone *worst_zone(const struct bs_query_work *w)
 static void summary_head(const struct bs_query_work *w,
 			 const struct bs_snapshot *s, struct bs_buf *out)
 {
+	const struct bs_abi_header *h = bs_snapshot_header(s);
 	const struct bs_target_stats *st = &w->stats;
 	struct bs_site_counts all = bs_site_counts_all(s);
+	uint64_t pages = peak_pages(s) * BS_ABI_PAGE_BYTES;
 
 	bs_buf_puts_clean(out, w->target.comm);
-	bs_buf_printf(out, " (pid %d) %s after %.1f s: peak ", w->target.pid,
+	bs_buf_printf(out, " (pid %d) %s after %.1f s: ", w->target.pid,
 		      w->ended ? bs_target_state_name(w->target.state)
 			       : "running",
 		      seconds_since_start(w, st->ended_ns));
-	bs_buf_put_bytes(out, st->peak_bytes);
-	if (peak_pages(s)) {
-		bs_buf_puts(out, " (");
-		bs_buf_put_bytes(out, peak_pages(s) * BS_ABI_PAGE_BYTES);
-		bs_buf_puts(out, " of pages)");
+	if (pages) {
+		bs_buf_puts(out, "peak ");
+		bs_buf_put_bytes(out, pages);
+		bs_buf_puts(out, " of pages, ");
 	}
-	bs_buf_printf(out, ", live %s ", w->ended ? "at exit" : "now");
-	bs_buf_puts(out, bs_live_mark(&all));
-	bs_buf_put_bytes(out, st->live_bytes);
-	bs_buf_printf(out,
-		      " in %s%" PRIu64 " objects, %s%" PRIu64 " allocations\n",
-		      bs_live_mark(&all), st->live_objects, bs_total_mark(&all),
-		      st->allocs);
-	bs_site_share_line(out, bs_snapshot_header(s), &all);
+	bs_buf_puts(out, w->ended ? "at exit " : "now ");
+	if (h->trace_mode == BS_TRACE_OFF) {
+		bs_buf_put_bytes(out, st->live_bytes);
+		bs_buf_puts(out, " of pages\n");
+	} else {
+		bs_buf_puts(out, bs_live_mark(&all));
+		bs_buf_put_bytes(out, st->live_bytes);
+		bs_buf_printf(out,
+			      " live in %s%" PRIu64 " objects, %s%" PRIu64
+			      " allocations\n",
+			      bs_live_mark(&all), st->live_objects,
+			      bs_total_mark(&all), st->allocs);
+	}
+	bs_trace_put_off(out, h);
+	bs_site_share_line(out, h, &all);
+	bs_render_refused(out, s);
 }
 
 static void summary_sites(const struct bs_query_work *w,

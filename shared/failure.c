@@ -13,6 +13,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/event.h"
@@ -243,7 +244,7 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_printf(out, "; fragmentation index of order %u: ", e->order);
 	put_index(out, c->index);
 	bs_buf_puts(out, c->index == -1000
-				 ? " (such a block is free)\n"
+				 ? " (such a block is free, in the reserve)\n"
 				 : " (0 lack of memory, 1 fragmentation)\n");
 }
 
@@ -282,26 +283,74 @@ static bool of_all_ages(const struct bs_site *site)
 	return born >= OLD_COHORTS && alive * 5 >= born * 4;
 }
 
-static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
+struct holder {
+	uint64_t site;
+	struct bs_site_counts counts;
+};
+
+/* By site: bytes of mappings for which no frame of a zone was taken; NULL: no memory. */
+static uint64_t *bytes_elsewhere(const struct bs_snapshot *s)
+{
+	uint64_t nr_sites = bs_snapshot_nr_sites(s), i;
+	uint64_t *bytes = calloc(nr_sites ? nr_sites : 1, sizeof(*bytes));
+
+	for (i = 0; bytes && i < bs_snapshot_nr_areas(s); i++) {
+		const struct bs_abi_area *a = bs_snapshot_area(s, i);
+		uint64_t taken = a->charged_pages * BS_ABI_PAGE_BYTES;
+
+		if (a->live && a->site < nr_sites && a->bytes > taken)
+			bytes[a->site] += a->bytes - taken;
+	}
+	return bytes;
+}
+
+/* The call sites that hold most of the zones' memory, most first; how many. */
+static size_t find_holders(const struct bs_snapshot *s, struct holder *top)
+{
+	uint64_t *elsewhere = bytes_elsewhere(s), i;
+	size_t nr = 0;
+
+	for (i = 0; elsewhere && i < bs_snapshot_nr_sites(s); i++) {
+		struct bs_site_counts c = bs_site_counts(s, i);
+		size_t at;
+
+		if (c.live_bytes <= elsewhere[i])
+			continue;
+		c.live_bytes -= elsewhere[i];
+		for (at = nr;
+		     at && top[at - 1].counts.live_bytes < c.live_bytes; at--)
+			if (at < HOLDERS)
+				top[at] = top[at - 1];
+		if (at < HOLDERS)
+			top[at] = (struct holder){ i, c };
+		nr += nr < HOLDERS;
+	}
+	free(elsewhere);
+	return nr;
+}
+
+/* True: one of them may be a leak. */
+static bool put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 			const struct bs_render_options *opt)
 {
-	uint64_t sites[HOLDERS];
-	size_t nr = bs_sites_top(s, sites, HOLDERS);
+	struct holder top[HOLDERS];
+	size_t nr = find_holders(s, top);
+	bool old = false;
 
 	for (size_t i = 0; i < nr; i++) {
-		const struct bs_site *site = bs_snapshot_site(s, sites[i]);
-		struct bs_site_counts c = bs_site_counts(s, sites[i]);
+		uint64_t site = top[i].site;
+		bool of_all = of_all_ages(bs_snapshot_site(s, site));
 
+		old |= of_all;
 		bs_buf_printf(out, "%s", i ? "          " : "Held by:  ");
-		bs_site_counts_put_live(out, &c);
-		bs_buf_printf(out, ", site %" PRIu64 "%s: ", sites[i],
-			      of_all_ages(site)
-				      ? ", of all ages as a leak's are"
-				      : "");
-		bs_site_stack_line(out, s, opt->symbolizer, sites[i],
+		bs_site_counts_put_live(out, &top[i].counts);
+		bs_buf_printf(out, ", site %" PRIu64 "%s: ", site,
+			      of_all ? ", of all ages as a leak's are" : "");
+		bs_site_stack_line(out, s, opt->symbolizer, site,
 				   HOLDER_FRAMES);
 		bs_buf_putc(out, '\n');
 	}
+	return old;
 }
 
 static void put_hint(struct bs_buf *out, unsigned int *nr, const char *text)
@@ -326,13 +375,14 @@ static void hints_fragmentation(struct bs_buf *out, const struct bs_snapshot *s,
 	if (e->nr_zones < 2)
 		put_hint(
 			out, nr,
-			"a zone apart for what needs large blocks: zones=DMA:SIZE,NORMAL:SIZE");
+			"a zone apart for what needs large blocks: zones=DMA:SIZE,NORMAL:SIZE route=min=BYTES:DMA");
 	else
 		put_hint(
 			out, nr,
 			"less of other traffic in this zone: route=..., or a larger zone above it");
-	put_hint(out, nr,
-		 "a carve-out that the buddy never sees: memmap=SIZE$NAME");
+	put_hint(
+		out, nr,
+		"a carve-out that the buddy never sees: memmap=SIZE$NAME, for code that calls bs_carveout_alloc()");
 }
 
 static void put_help(struct bs_buf *out, const struct bs_snapshot *s,
@@ -342,16 +392,17 @@ static void put_help(struct bs_buf *out, const struct bs_snapshot *s,
 	unsigned int nr = 0;
 	char text[128];
 
+	snprintf(text, sizeof(text), "is it a leak? buddyscope leaks %d",
+		 bs_snapshot_header(s)->pid);
 	switch (cause) {
 	case BS_CAUSE_LACK:
 		put_holders(out, s, opt);
-		snprintf(text, sizeof(text),
-			 "is it a leak? buddyscope leaks %d",
-			 bs_snapshot_header(s)->pid);
 		put_hint(out, &nr, text);
 		put_hint(out, &nr, "if it is not: larger zones (zones=...)");
 		break;
 	case BS_CAUSE_FRAGMENTATION:
+		if (put_holders(out, s, opt))
+			put_hint(out, &nr, text);
 		hints_fragmentation(out, s, e, &nr);
 		break;
 	case BS_CAUSE_RESERVE:

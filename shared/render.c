@@ -174,8 +174,8 @@ const struct bs_view bs_views[] = {
 	{ "unusable", "unusable free space index of each zone and order",
 	  BS_SNAP_ZONES, bs_text_unusable, bs_json_extfrag, NULL, NULL },
 	{ "failures", "requests that failed, and why",
-	  BS_SNAP_ZONES | BS_SNAP_EVENTS | BS_SNAP_STACKS, bs_text_failures,
-	  bs_json_failures, NULL, NULL },
+	  BS_SNAP_ZONES | BS_SNAP_EVENTS | BS_SNAP_AREAS | BS_SNAP_STACKS,
+	  bs_text_failures, bs_json_failures, NULL, NULL },
 	{ NULL, NULL, 0, NULL, NULL, NULL, NULL },
 };
 

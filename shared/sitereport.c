@@ -191,8 +191,8 @@ void bs_sitereport_text(struct bs_buf *out, const struct bs_sitereport *r)
 	size_t nr, total;
 
 	list = bs_sites_choose(r, &nr, &total);
-	all = r->leaks ? bs_site_counts_all(r->snapshot)
-		       : bs_sites_sum(r->snapshot, list, total);
+	all = r->leaks && !total ? bs_site_counts_all(r->snapshot)
+				 : bs_sites_sum(r->snapshot, list, total);
 	head_text(out, r, nr, total, &all);
 	for (size_t i = 0; i < nr; i++)
 		site_text(out, r, list[i].site);

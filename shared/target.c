@@ -26,7 +26,7 @@
 #include "shared/snapshot.h"
 #include "shared/wire.h"
 
-#define CANDIDATES_MAX 20   /* lines of a "which one?" message */
+#define CANDIDATES_MAX 5U   /* named in a "which one?" message */
 #define STATE_NAME_MAX 160U /* of a directory's name in the state path */
 
 static const char *const state_names[] = {
@@ -477,29 +477,33 @@ size_t bs_target_list_filter(struct bs_target_list *list, const char *arg)
 	return nr;
 }
 
+/* " 12 mpv, 7 sh (exited) and 3 more", those that run first, of these the newest. */
 static void put_candidates(struct bs_buf *err,
 			   const struct bs_target_list *list, const char *arg,
 			   bool by_pid, bool running_only)
 {
-	size_t shown = 0, nr = 0;
+	size_t nr = 0;
 
-	/* Newest first: that is what one mostly means. */
-	for (size_t i = list->nr; i-- > 0;) {
-		const struct bs_target *t = &list->targets[i];
+	for (int pass = 0; pass < (running_only ? 1 : 2); pass++) {
+		for (size_t i = list->nr; i-- > 0;) {
+			const struct bs_target *t = &list->targets[i];
 
-		if (!matches(t, arg, by_pid) ||
-		    (running_only && t->state != BS_TARGET_RUNNING) ||
-		    t->state == BS_TARGET_EXEC)
-			continue;
-		nr++;
-		if (shown == CANDIDATES_MAX)
-			continue;
-		shown++;
-		bs_buf_printf(err, "\n%10d %-16s %s", t->pid, t->comm,
-			      bs_target_state_name(t->state));
+			if (!matches(t, arg, by_pid) ||
+			    (t->state == BS_TARGET_RUNNING) == pass ||
+			    t->state == BS_TARGET_EXEC ||
+			    nr++ >= CANDIDATES_MAX)
+				continue;
+			bs_buf_printf(err, "%s%d ", nr > 1 ? ", " : " ",
+				      t->pid);
+			bs_buf_puts_clean(err, t->comm);
+			if (pass)
+				bs_buf_printf(err, " (%s)",
+					      bs_target_state_name(t->state));
+		}
 	}
-	if (nr > shown)
-		bs_buf_printf(err, "\n           and %zu more", nr - shown);
+	if (nr > CANDIDATES_MAX)
+		bs_buf_printf(err, " and %zu more ('buddyscope ps')",
+			      nr - CANDIDATES_MAX);
 }
 
 static const struct bs_target *no_target(const struct bs_target_list *list,

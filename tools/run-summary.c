@@ -15,7 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "shared/render.h"
 #include "shared/sitelist.h"
+#include "shared/tracing.h"
 #include "tools/run.h"
 #include "tools/tool.h"
 
@@ -82,13 +84,17 @@ static void put_memory(struct bs_buf *out, const struct bs_snapshot *s)
 		bs_buf_put_bytes(out, peak_pages * BS_ABI_PAGE_BYTES);
 		bs_buf_puts(out, " of pages, ");
 	}
-	bs_buf_puts(out, "live at exit ");
-	if (h->trace_mode != BS_TRACE_OFF)
+	bs_buf_puts(out, "at exit ");
+	if (h->trace_mode != BS_TRACE_OFF) {
 		bs_site_counts_put_live(out, &all);
-	else
+		bs_buf_puts(out, " live\n");
+	} else {
 		bs_buf_put_bytes(out, bs_snapshot_live_bytes(s));
-	bs_buf_putc(out, '\n');
+		bs_buf_puts(out, " of pages\n");
+	}
+	bs_trace_put_off(out, h);
 	bs_site_share_line(out, h, &all);
+	bs_render_refused(out, s);
 }
 
 static void put_top_sites(struct bs_buf *out, const struct bs_snapshot *s)

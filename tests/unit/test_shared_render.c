@@ -700,7 +700,9 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 		  "NORMAL: 17*4kB 9*8kB ");
 	has(text,
 	    "Verdict: fragmentation of zone DMA: 104kB are free, but the largest free block has 32kB (order 3); fragmentation index of order 8: 0.890 (0 lack of memory, 1 fragmentation)\n"
-	    "To try:   large=whole");
+	    "Held by:  ");
+	has(text, "To try:   is it a leak? buddyscope leaks ");
+	has(text, "\n          large=whole");
 	has(text, "memmap=SIZE$NAME\n");
 	has(text, "4 earlier events were overwritten");
 	assert_null(strstr(text, "zone fallback"));
@@ -716,6 +718,41 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	    "\"zones\":[{\"name\":\"DMA\",\"managed_pages\":256,");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
+}
+
+/* Of a mapping for which no frame was taken nothing is missing. */
+static void failures_blame_no_mapping_without_frames(void **state)
+{
+	const struct bs_render_options opt = { 0 };
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_area *area = mkseg_record(m, BS_SEC_AREAS, 1);
+	struct bs_buf out = BS_BUF_INIT;
+	struct bs_snapshot *s;
+	char err[512];
+
+	(void)state;
+	assert_int_equal(area->site, 4);
+	for (unsigned int i = 2; i < 8; i++)
+		((struct bs_abi_area *)mkseg_record(m, BS_SEC_AREAS, i))->site =
+			0;
+	area->bytes = 1 << 20;
+	area->charged_pages = 16;
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	bs_view_find("failures")->text(&out, s, &opt);
+	has(bs_buf_str(&out), "64.0 KiB in 1 objects, site 4: ");
+	bs_snapshot_free(s);
+	bs_buf_reset(&out);
+
+	area->charged_pages = 0;
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	bs_view_find("failures")->text(&out, s, &opt);
+	has(bs_buf_str(&out), "\nHeld by:  ");
+	assert_null(strstr(bs_buf_str(&out), "site 4: "));
+	bs_snapshot_free(s);
+	bs_buf_free(&out);
+	mkseg_free(m);
 }
 
 static void failures_say_how_many_were_left_out(void **state)
@@ -889,6 +926,7 @@ int main(void)
 		cmocka_unit_test(cause_follows_the_fragmentation_index),
 		cmocka_unit_test(
 			failures_text_tells_what_where_why_and_what_to_try),
+		cmocka_unit_test(failures_blame_no_mapping_without_frames),
 		cmocka_unit_test(failures_say_how_many_were_left_out),
 		cmocka_unit_test(leak_with_samples_is_marked_as_an_estimate),
 		cmocka_unit_test(ps_tells_the_mode_with_what_is_sampled),
