@@ -24,6 +24,7 @@
 #include "shared/snapshot.h"
 
 #define ARCHIVE_TARGETS_MAX 64U
+#define ARCHIVE_BRIEF_NS    UINT64_C(2000000000)
 #define ARCHIVE_BYTES_MAX   (UINT64_C(256) << 20)
 
 void bs_state_path(const struct bs_daemon *d, const char *folder,
@@ -123,29 +124,44 @@ static void forget(struct bs_tracked *t)
 	bs_tracked_remove(t);
 }
 
+/* One of the many that a script starts, or the image before an exec. */
+static bool was_brief(const struct bs_tracked *t)
+{
+	return t->target.state == BS_TARGET_EXEC ||
+	       t->history.stats.ended_ns <
+		       t->history.created_ns + ARCHIVE_BRIEF_NS;
+}
+
+static bool ended_before(const struct bs_tracked *t, const struct bs_tracked *u)
+{
+	return !u || t->history.stats.ended_ns < u->history.stats.ended_ns;
+}
+
+/* Brief ones have half of the places, so that they do not push out the others. */
 static void prune(struct bs_daemon *d)
 {
-	struct bs_tracked *oldest, *t;
-	uint64_t bytes;
-	unsigned int nr;
-
 	for (;;) {
-		oldest = NULL;
-		bytes = 0;
-		nr = 0;
+		struct bs_tracked *oldest[2] = { NULL, NULL }, *t;
+		unsigned int nr[2] = { 0, 0 };
+		uint64_t bytes = 0;
+		bool brief;
+
 		for (t = d->targets; t; t = t->next) {
 			if (t->phase != BS_PHASE_ARCHIVED)
 				continue;
-			nr++;
+			brief = was_brief(t);
+			nr[brief]++;
 			bytes += t->archive_bytes;
-			if (!oldest || t->history.stats.ended_ns <
-					       oldest->history.stats.ended_ns)
-				oldest = t;
+			if (ended_before(t, oldest[brief]))
+				oldest[brief] = t;
 		}
-		if (!oldest ||
-		    (nr <= ARCHIVE_TARGETS_MAX && bytes <= ARCHIVE_BYTES_MAX))
+		if (nr[0] + nr[1] <= ARCHIVE_TARGETS_MAX &&
+		    bytes <= ARCHIVE_BYTES_MAX)
 			return;
-		forget(oldest);
+		brief = nr[1] > ARCHIVE_TARGETS_MAX / 2 || !nr[0];
+		if (!oldest[brief])
+			return;
+		forget(oldest[brief]);
 	}
 }
 
@@ -190,6 +206,7 @@ static void archive_done(struct bs_job *job, bool cancelled)
 			    "cannot archive %s: %s", j->segment,
 			    strerror(-j->error));
 	t->phase = BS_PHASE_ARCHIVED;
+	t->daemon->busy_ns = bs_now_ns(); /* it ran since we looked */
 	if (j->bytes) {
 		memcpy(t->target.path, j->to_segment, PATH_MAX);
 		memcpy(t->journal, j->to_journal, PATH_MAX);

@@ -192,12 +192,18 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 		bs_daemon_stop(d);
 }
 
+/* Looks eight times before it is time, but no more than four times a second. */
 static int add_idle(struct bs_daemon *d)
 {
-	struct timeval tick = { 0, 250000 };
+	uint64_t tick_ns = d->options.idle_exit_ns / 8;
+	struct timeval tick;
 
-	if (!d->options.idle_exit_ns)
+	if (!tick_ns)
 		return 0;
+	if (tick_ns < 250000000)
+		tick_ns = 250000000;
+	tick = (struct timeval){ (time_t)(tick_ns / 1000000000),
+				 (suseconds_t)(tick_ns / 1000 % 1000000) };
 	d->busy_ns = bs_now_ns();
 	d->idle = event_new(d->base, -1, EV_PERSIST, on_idle, d);
 	return d->idle && !event_add(d->idle, &tick) ? 0 : -1;

@@ -291,6 +291,17 @@ static bool has_new_events(const struct bs_tracked *t,
 	       t->history.stats.last_event;
 }
 
+/* Of a target that ended, maybe while no daemon ran, nothing is later than its end. */
+static uint64_t sample_time(const struct bs_tracked *t,
+			    const struct bs_snapshot *s)
+{
+	uint64_t now = bs_now_ns(), last = bs_snapshot_last_ns(s);
+
+	if (last < t->history.stats.sampled_ns)
+		last = t->history.stats.sampled_ns;
+	return t->phase == BS_PHASE_LIVE || last > now ? now : last;
+}
+
 bool bs_sample_now(struct bs_tracked *t)
 {
 	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
@@ -305,7 +316,7 @@ bool bs_sample_now(struct bs_tracked *t)
 		return false;
 	}
 	t->nr_errors = 0;
-	now = bs_now_ns();
+	now = sample_time(t, s);
 	if (bs_history_sample(&t->history, s, now) &&
 	    t->phase == BS_PHASE_LIVE) {
 		judge(t, s);

@@ -245,6 +245,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
 	c->next = server->clients;
 	server->clients = c;
 	server->nr_clients++;
+	server->daemon->busy_ns = bs_now_ns();
 	bufferevent_setcb(c->bev, on_read, on_written, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, 4 * BS_WIRE_LINE_MAX);
 	bufferevent_set_timeouts(c->bev, NULL, &patience);

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "shared/sitelist.h"
+
 const char *const bs_sitereport_options[] = { "by",    "folded",    "objects",
 					      "pprof", "lifetimes", NULL };
 
@@ -100,15 +102,19 @@ bool bs_sitereport_check(const struct bs_sitereport *r, struct bs_buf *err)
 bool bs_sitereport_check_data(const struct bs_sitereport *r, struct bs_buf *err)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
+	bool profile = r->form == BS_FORM_FOLDED || r->form == BS_FORM_PPROF;
+	const char *text = NULL;
 
-	if (r->by != BS_BY_THREAD || bs_snapshot_has_threads(r->snapshot))
+	if (r->by == BS_BY_THREAD && !bs_snapshot_has_threads(r->snapshot))
+		text = " does not tell its threads apart; start it with "
+		       "BUDDYSCOPE=trace_threads=on";
+	else if (profile && h->trace_mode == BS_TRACE_OFF &&
+		 !bs_site_counts_all(r->snapshot).allocs)
+		text = " has recorded nothing for a profile: its trace is off";
+	if (!text)
 		return true;
 	bs_buf_puts_clean(err, h->comm);
-	bs_buf_printf(
-		err,
-		" (pid %d) does not tell its threads apart; start it with "
-		"BUDDYSCOPE=trace_threads=on",
-		h->pid);
+	bs_buf_printf(err, " (pid %d)%s", h->pid, text);
 	return false;
 }
 

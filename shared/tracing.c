@@ -85,7 +85,11 @@ bool bs_trace_parse(const char *text, uint32_t *mode, uint64_t *sample_bytes,
 		return true;
 	bs_buf_puts(err, "'");
 	bs_buf_puts_clean(err, text);
-	bs_buf_puts(err, "' lacks the BYTES; from sample:8K to sample:32M");
+	bs_buf_puts(err,
+		    *bytes && bytes[1]
+			    ? "': BYTES is a number, which may have a K or M"
+			    : "' lacks the BYTES");
+	bs_buf_puts(err, "; from sample:8K to sample:32M");
 	return false;
 }
 

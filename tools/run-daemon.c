@@ -26,6 +26,9 @@
  * In the grandchild: a session of its own, no terminal, none of our files, no
  * preload.  --foreground, because the fork is done already.
  */
+/* Long enough to ask the next morning; it knows the ended programs. */
+#define IDLE_EXIT "24h"
+
 static void exec_daemon(const char *path)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -39,7 +42,8 @@ static void exec_daemon(const char *path)
 	if (chdir("/"))
 		_exit(127);
 	unsetenv("LD_PRELOAD");
-	execl(path, path, "--foreground", (char *)NULL);
+	execl(path, path, "--foreground", "--idle-exit", IDLE_EXIT,
+	      (char *)NULL);
 	_exit(127);
 }
 

@@ -553,6 +553,7 @@ static void publish_mode(void)
 					     << sampling_shift(sampling.rate));
 	STORE(h->trace_budget, sampling.budget);
 	STORE(h->trace_samples_new, LOAD(in_debt));
+	STORE(h->trace_cost, 0); /* until a window of this mode has ended */
 }
 
 static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
