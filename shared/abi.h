@@ -150,7 +150,7 @@ struct bs_abi_header {
 	uint32_t trace_sampled_callers; /* that are sampled now */
 	uint32_t trace_request_seen;	/* of the control page */
 	uint32_t trace_samples_new;	/* 1: stacks not met before, too */
-	uint32_t reserved0;
+	uint32_t trace_gaps;		/* times that it was switched off */
 	uint64_t reserved[6];
 	char comm[16];
 	char exe[256];	   /* path of the executable, may be cut */

@@ -128,8 +128,12 @@ void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h)
 
 void bs_trace_put_off(struct bs_buf *out, const struct bs_abi_header *h)
 {
-	if (h->trace_mode != BS_TRACE_OFF)
+	if (h->trace_mode != BS_TRACE_OFF) {
+		if (h->trace_gaps)
+			bs_buf_puts(out, "trace was off for a time: what was "
+					 "allocated then is not known\n");
 		return;
+	}
 	bs_buf_puts(out, "trace is off: what is allocated meanwhile is not "
 			 "known, which is no all-clear");
 	if (!h->trace_table_bytes)
@@ -146,6 +150,7 @@ void bs_trace_json(struct bs_json *j, const struct bs_abi_header *h)
 	bs_json_u64(j, "trace_sample_bytes", h->trace_sample_bytes);
 	bs_json_u64(j, "trace_sampled_callers", h->trace_sampled_callers);
 	bs_json_bool(j, "trace_samples_new", h->trace_samples_new);
+	bs_json_u64(j, "trace_gaps", h->trace_gaps);
 	bs_json_double(j, "trace_budget_percent", h->trace_budget / 10.0, 1);
 	bs_json_double(j, "trace_cost_percent", h->trace_cost / 10.0, 1);
 	bs_json_u64(j, "trace_table_bytes", h->trace_table_bytes);

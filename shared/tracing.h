@@ -22,7 +22,7 @@ const char *bs_trace_name(uint32_t trace_mode);
 void bs_trace_put_sampled(struct bs_buf *out, const struct bs_abi_header *h);
 /* The mode with what is sampled: "auto(sampling 12 callers)", "sample:524288". */
 void bs_trace_put(struct bs_buf *out, const struct bs_abi_header *h);
-/* A line for reports of what is allocated: nothing, unless it is off. */
+/* A line for reports of what is allocated: nothing, unless it is, or was, off. */
 void bs_trace_put_off(struct bs_buf *out, const struct bs_abi_header *h);
 /*
  * Is `text` meant as a mode, well-formed or not?  The names, and all that begins with

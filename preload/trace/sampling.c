@@ -542,6 +542,9 @@ uint32_t sampling_choose_new(uintptr_t pc, size_t bytes)
 
 /* ---- modes ---------------------------------------------------------------------------------------- */
 
+/* Modes from which on nothing was recorded. */
+static uint32_t nr_gaps;
+
 static void publish_mode(void)
 {
 	struct bs_abi_header *h = segment_self()->header;
@@ -553,6 +556,7 @@ static void publish_mode(void)
 					     << sampling_shift(sampling.rate));
 	STORE(h->trace_budget, sampling.budget);
 	STORE(h->trace_samples_new, LOAD(in_debt));
+	STORE(h->trace_gaps, nr_gaps);
 	STORE(h->trace_cost, 0); /* until a window of this mode has ended */
 }
 
@@ -573,6 +577,7 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 	debt_ns = 0;
 	if (mode != BS_TRACE_EXACT)
 		STORE(sampling.sparse, 1);
+	nr_gaps += mode == BS_TRACE_OFF;
 	__atomic_store_n(&sampling.mode, mode, __ATOMIC_RELEASE);
 	mm_exact_end();
 	mm_decay_by_caller(mode == BS_TRACE_EXACT);
@@ -582,6 +587,7 @@ static void set_mode(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 void sampling_init(uint32_t mode, uint64_t sample_bytes, uint32_t budget)
 {
 	STORE(sampling.sparse, 0);
+	nr_gaps = 0;
 	set_mode(mode, sample_bytes, budget);
 }
 
