@@ -227,7 +227,7 @@ void vm_remove(struct vm_struct *area)
 char *vm_dup_path(const char *path)
 {
 	size_t len = strlen(path) + 1;
-	char *copy = mm_alloc(len, 1, GFP_KERNEL);
+	char *copy = mm_kmalloc(len, GFP_KERNEL);
 
 	if (copy)
 		memcpy(copy, path, len);

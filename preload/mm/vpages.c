@@ -33,7 +33,7 @@ static struct page **alloc_array(uint64_t nr_pages, gfp_t gfp, uint32_t *flags)
 
 	*flags = bytes > PAGE_SIZE ? BS_AREA_VPAGES : 0;
 	return bytes > PAGE_SIZE ? vmalloc(bytes, gfp)
-				 : mm_alloc(bytes, 1, GFP_KERNEL);
+				 : mm_kmalloc(bytes, GFP_KERNEL);
 }
 
 struct page **vm_take_pages(struct vm_struct *area)

@@ -919,6 +919,26 @@ static void mm_alloc_without_a_block_for_a_slab_is_an_area(void **state)
 	assert_mm_holds();
 }
 
+/* What is allocated under the lock of areas is never an area. */
+static void vm_dup_path_without_a_block_takes_no_lock(void **state)
+{
+	char path[3000];
+	int i;
+
+	(void)state;
+	start(two_fixed_zones_fail);
+	fragment();
+	memset(path, 'a', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	for (i = 0; i < 100; i++)
+		if (!vm_dup_path(path))
+			break;
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	assert_in_range(i, 0, 99); /* there was no block in the end */
+	assert_mm_holds();
+}
+
 static void mm_alloc_impossible_size_returns_null(void **state)
 {
 	(void)state;
@@ -1446,6 +1466,7 @@ int main(void)
 		TEST(vmalloc_resize_keeps_content),
 		TEST(vmalloc_fixed_zone_takes_pages_one_by_one),
 		TEST(mm_alloc_without_a_block_for_a_slab_is_an_area),
+		TEST(vm_dup_path_without_a_block_takes_no_lock),
 		TEST(mm_alloc_impossible_size_returns_null),
 		TEST(mm_mmap_anonymous_is_charged_until_munmap),
 		TEST(mm_munmap_middle_leaves_two_areas),
