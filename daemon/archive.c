@@ -158,7 +158,12 @@ static void prune(struct bs_daemon *d)
 		if (nr[0] + nr[1] <= ARCHIVE_TARGETS_MAX &&
 		    bytes <= ARCHIVE_BYTES_MAX)
 			return;
-		brief = nr[1] > ARCHIVE_TARGETS_MAX / 2 || !nr[0];
+		if (nr[0] + nr[1] > ARCHIVE_TARGETS_MAX)
+			brief = nr[1] > ARCHIVE_TARGETS_MAX / 2;
+		else
+			brief = !oldest[0] ||
+				(oldest[1] &&
+				 ended_before(oldest[1], oldest[0]));
 		if (!oldest[brief])
 			return;
 		forget(oldest[brief]);

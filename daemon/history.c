@@ -73,6 +73,8 @@ struct rec_window_site {
 
 struct rec_window {
 	uint64_t window;
+	uint64_t
+		blind; /* 1: nothing was recorded in it, and it is in no history */
 	uint64_t nr;
 	struct rec_window_site sites[];
 };
@@ -205,6 +207,17 @@ static void close_window(struct bs_history *h)
 	free(rec);
 }
 
+/* A window in which trace was off: sites have none, where there is a gap they have one. */
+static void pass_window(struct bs_history *h)
+{
+	const struct rec_window rec = { .window = h->window, .blind = 1 };
+
+	h->last_closed = h->window;
+	h->has_closed = true;
+	if (h->journal)
+		bs_journal_append(h->journal, REC_WINDOW, &rec, sizeof(rec));
+}
+
 static void skip_window(struct bs_history *h)
 {
 	for (uint64_t i = 0; i < h->nr_sites; i++)
@@ -293,10 +306,8 @@ static void sample_sites(struct bs_history *h, const struct bs_snapshot *s)
 static void sample_refusals(struct bs_target_stats *st,
 			    const struct bs_snapshot *s, uint64_t now_ns)
 {
-	uint64_t i, refused = 0;
+	uint64_t refused = bs_snapshot_vmstat(s, BS_VMSTAT_REFUSED);
 
-	for (i = 0; i < bs_snapshot_nr_zones(s); i++)
-		refused += bs_snapshot_zone(s, i)->nr_failed;
 	if (refused > st->refused)
 		st->refused_ns = now_ns;
 	st->refused = refused;
@@ -310,18 +321,22 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 				  : 0;
 	bool closed = false;
 
-	if (window != h->window && h->nr_samples) {
-		closed = h->nr_samples >= SAMPLES_NEEDED &&
-			 (!h->has_closed || h->window > h->last_closed);
+	if (window != h->window) {
+		bool newer = !h->has_closed || h->window > h->last_closed;
+
+		closed = newer && h->nr_samples >= SAMPLES_NEEDED;
 		if (closed)
 			close_window(h);
-		else
+		else if (h->nr_samples)
 			skip_window(h);
-		h->nr_samples = 0;
+		if (!closed && newer && h->nr_blind)
+			pass_window(h);
+		h->nr_samples = h->nr_blind = 0;
 	}
 	h->window = window;
-	/* With trace=off nothing is seen, which is not a window without growth. */
-	if (bs_snapshot_header(s)->trace_mode != BS_TRACE_OFF) {
+	if (bs_snapshot_header(s)->trace_mode == BS_TRACE_OFF) {
+		h->nr_blind++;
+	} else {
 		h->nr_samples++;
 		sample_sites(h, s);
 	}
@@ -341,18 +356,37 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 /* ---- verdicts ------------------------------------------------------------------ */
 
 /*
- * A leak that no longer grows because there is no memory to be had is one: requests were
- * refused since it came to hold what it holds.
+ * A leak that no longer grows because there is no memory to be had is one, as long as it
+ * holds what it held: requests were refused since then when it stopped.  What is refused
+ * later does not matter.
  */
 static bool is_starved(const struct bs_history *h,
 		       const struct bs_leak_site *site)
 {
 	uint64_t windows = bs_leak_windows_full(site), since;
 
-	/* that window, and the one that is being filled */
-	since = (windows + 2) * h->window_ns;
-	return windows != UINT32_MAX && h->stats.refused_ns &&
+	if (windows == UINT32_MAX)
+		return false;
+	if (site->logged & BS_LEAK_STARVED)
+		return true;
+	since = (windows + 2) * h->window_ns; /* and the one being filled */
+	return h->stats.refused_ns &&
 	       h->stats.refused_ns + since >= h->stats.sampled_ns;
+}
+
+/* The verdict was `was`, and is that of out. */
+static void judge_starved(const struct bs_history *h, struct bs_leak_site *site,
+			  uint8_t was, struct bs_site_history *out)
+{
+	out->starved = was == BS_VERDICT_LEAK &&
+		       out->verdict == BS_VERDICT_STOPPED &&
+		       is_starved(h, site);
+	site->logged &= (uint8_t)~BS_LEAK_STARVED;
+	if (!out->starved)
+		return;
+	site->logged |= BS_LEAK_STARVED;
+	site->verdict = BS_VERDICT_LEAK;
+	out->verdict = BS_VERDICT_LEAK;
 }
 
 bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
@@ -360,7 +394,7 @@ bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
 {
 	const struct bs_site *rec;
 	uint32_t survivors, born;
-	uint8_t verdict;
+	uint8_t verdict, logged;
 
 	memset(out, 0, sizeof(*out));
 	if (site >= h->nr_sites || site >= bs_snapshot_nr_sites(s) ||
@@ -368,17 +402,14 @@ bool bs_history_judge(struct bs_history *h, const struct bs_snapshot *s,
 		return false;
 	rec = bs_snapshot_site(s, site);
 	verdict = h->sites[site].verdict;
+	logged = h->sites[site].logged;
 	bs_leak_survivors(rec, h->window, &survivors, &born);
 	bs_leak_judge(&h->sites[site], survivors, born, h->window_ns, out);
-	if (out->verdict == BS_VERDICT_STOPPED &&
-	    is_starved(h, &h->sites[site])) {
-		out->verdict = BS_VERDICT_LEAK;
-		out->starved = true;
-		h->sites[site].verdict = BS_VERDICT_LEAK;
-	}
+	judge_starved(h, &h->sites[site], verdict, out);
 	if (rec->cohort_shift < 32)
 		out->windows_per_cohort = UINT32_C(1) << rec->cohort_shift;
-	if (h->sites[site].verdict != verdict)
+	if (h->sites[site].verdict != verdict ||
+	    h->sites[site].logged != logged)
 		bs_history_keep_site(h, site);
 	return true;
 }
@@ -591,6 +622,11 @@ static int load_window(struct bs_history *h, const struct rec_window *rec,
 	    rec->nr > (len - sizeof(*rec)) / sizeof(rec->sites[0]) ||
 	    (h->has_closed && rec->window <= h->last_closed))
 		return 1;
+	if (rec->blind) {
+		h->last_closed = rec->window;
+		h->has_closed = true;
+		return 0;
+	}
 	if (rec->nr && (rec->sites[rec->nr - 1].site >= SITES_MAX ||
 			!reserve_sites(h, rec->sites[rec->nr - 1].site + 1)))
 		return 1;

@@ -29,7 +29,9 @@
 #define BS_LOGGED_SUSPECT 0x1U
 #define BS_LOGGED_LEAK	  0x2U
 #define BS_LOGGED_STOPPED 0x4U
-#define BS_LOG_QUEUED	  0x8U /* its line is being made; not kept on disk */
+#define BS_LEAK_STARVED                                                        \
+	0x10U		   /* a leak that was refused memory when it stopped */
+#define BS_LOG_QUEUED 0x8U /* its line is being made; not kept on disk */
 
 /* The moment at which a zone was most fragmented. */
 struct bs_worst_zone {
@@ -52,7 +54,7 @@ struct bs_target_stats {
 	uint64_t sampled_ns; /* when */
 	uint64_t last_event; /* highest number logged or given up */
 	uint64_t lost_events;
-	uint64_t refused;    /* requests, by all zones; newest sample */
+	uint64_t refused;    /* requests; newest sample */
 	uint64_t refused_ns; /* when that last rose, 0: never */
 	uint64_t ended_ns;   /* 0: lives, or nobody noticed yet */
 	uint32_t end_state;  /* enum bs_target_state */
@@ -86,6 +88,7 @@ struct bs_history {
 	uint64_t window_ns;
 	uint64_t window;	 /* being filled */
 	unsigned int nr_samples; /* in it */
+	unsigned int nr_blind;	 /* in it, with trace=off */
 	bool has_closed;
 	uint64_t last_closed;
 	struct bs_target_stats stats;

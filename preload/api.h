@@ -16,10 +16,12 @@ void api_refuse(const char *call, const char *why, const void *p);
 /* gfp has only flags that the header names; else refused. */
 bool api_gfp_ok(const char *call, gfp_t gfp);
 
-/* On the way out of a call that allocated: p gets its call site. */
+/* On the way out of a call that allocated: p gets its call site; NULL: counted. */
 static inline void *api_traced(void *p, size_t size)
 {
-	if (bs_tracing && p)
+	if (!p)
+		mm_count(BS_VMSTAT_REFUSED, 1);
+	else if (bs_tracing)
 		bs_alloc_traced(p, size);
 	return p;
 }

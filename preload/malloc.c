@@ -34,9 +34,14 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 /* Address space may be short because of what we keep: give it back first. */
 BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 {
+	void *p;
+
 	if (size <= mm.nr_pfns << PAGE_SHIFT)
 		mm_trim();
-	return mm_alloc(size, align, gfp);
+	p = mm_alloc(size, align, gfp);
+	if (!p)
+		mm_count(BS_VMSTAT_REFUSED, 1);
+	return p;
 }
 
 BS_COLD bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p)
@@ -45,7 +50,11 @@ BS_COLD bool bs_alloc_rare(size_t size, size_t align, gfp_t gfp, void **p)
 		*p = NULL;
 		return true;
 	}
-	return route_alloc(size, align, gfp, p);
+	if (!route_alloc(size, align, gfp, p))
+		return false;
+	if (!*p)
+		mm_count(BS_VMSTAT_REFUSED, 1);
+	return true;
 }
 
 BS_COLD void *bs_alloc_atomic(size_t size, size_t align, gfp_t gfp)

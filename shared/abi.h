@@ -643,7 +643,8 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 	X(EVENTS_SUPPRESSED, "events_suppressed",                              \
 	  "events left out because there were too many of their kind")         \
 	X(ROUTED, "routed", "allocations that a route sent elsewhere")         \
-	X(DEBUG_ERRORS, "debug_errors", "errors that slab_debug found")
+	X(DEBUG_ERRORS, "debug_errors", "errors that slab_debug found")        \
+	X(REFUSED, "refused", "requests for which there was no memory")
 
 enum bs_vmstat_item {
 #define X(id, key, doc) BS_VMSTAT_##id,

@@ -298,7 +298,9 @@ static uint64_t *bytes_elsewhere(const struct bs_snapshot *s)
 		const struct bs_abi_area *a = bs_snapshot_area(s, i);
 		uint64_t taken = a->charged_pages * BS_ABI_PAGE_BYTES;
 
-		if (a->live && a->site < nr_sites && a->bytes > taken)
+		/* A reservation counts as nothing, a kept area is freed. */
+		if (a->live && a->site < nr_sites && a->bytes > taken &&
+		    !(a->flags & (BS_AREA_RESERVE | BS_AREA_LAZY)))
 			bytes[a->site] += a->bytes - taken;
 	}
 	return bytes;

@@ -285,16 +285,12 @@ void bs_render_zone_line(struct bs_buf *out, const struct bs_abi_zone *zone)
 
 void bs_render_refused(struct bs_buf *out, const struct bs_snapshot *s)
 {
-	uint64_t i, nr = 0;
+	uint64_t nr = bs_snapshot_vmstat(s, BS_VMSTAT_REFUSED);
 
-	for (i = 0; i < bs_snapshot_nr_zones(s); i++)
-		nr += bs_snapshot_zone(s, i)->nr_failed;
 	if (nr)
 		bs_buf_printf(out,
-			      "%" PRIu64
-			      " %s found no memory in %s zone: 'buddyscope "
+			      "%" PRIu64 " %s found no memory: 'buddyscope "
 			      "failures %d' says why\n",
 			      nr, nr == 1 ? "request" : "requests",
-			      nr == 1 ? "its" : "their",
 			      bs_snapshot_header(s)->pid);
 }

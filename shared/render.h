@@ -116,7 +116,7 @@ bool bs_caller_plain(const struct bs_snapshot *s, uint32_t site, char *text,
  */
 void bs_render_zone_line(struct bs_buf *out, const struct bs_abi_zone *zone);
 
-/* A line about requests that found no memory in their zone, if there were any. */
+/* A line about requests for which there was no memory, if there were any. */
 void bs_render_refused(struct bs_buf *out, const struct bs_snapshot *s);
 
 #endif

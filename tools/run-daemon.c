@@ -21,14 +21,13 @@
 
 #define WAIT_STEP_MS 20
 #define WAIT_STEPS   250 /* 5 s */
+/* Long enough to ask the next morning; it knows the ended programs. */
+#define IDLE_EXIT "24h"
 
 /*
  * In the grandchild: a session of its own, no terminal, none of our files, no
  * preload.  --foreground, because the fork is done already.
  */
-/* Long enough to ask the next morning; it knows the ended programs. */
-#define IDLE_EXIT "24h"
-
 static void exec_daemon(const char *path)
 {
 	int null = open("/dev/null", O_RDWR);

@@ -270,7 +270,7 @@ void *ioremap(uint64_t phys, size_t size, uint64_t tag)
 	}
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 	if (!p)
-		vm_request_failed(&req, size);
+		vm_request_failed(&req, size, false);
 	return p;
 }
 

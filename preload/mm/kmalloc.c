@@ -216,38 +216,15 @@ static void *large_or_vmalloc(size_t size, size_t align, gfp_t gfp)
 	return p ? p : vmalloc_alloc(size, align, gfp);
 }
 
-/*
- * An object, or, where fixed zones have no block for a slab of several pages, an area made
- * page by page.
- */
-static void *object_or_vmalloc(size_t size, size_t align, gfp_t gfp)
-{
-	struct kmem_cache *cachep = kmalloc_cache(size);
-	bool other_way = cachep && cachep->gfporder;
-	void *p = object_alloc(cachep, size, gfp | (other_way ? __GFP_TRY : 0));
-
-	return likely(p) || !other_way ? p : vmalloc_alloc(size, align, gfp);
-}
-
-/* An alignment of its own (kmalloc_aligned_cache()), or a zone. */
-static __attribute__((noinline)) void *alloc_unusual(size_t size, size_t align,
-						     gfp_t gfp)
+/* The cache for an alignment of its own (kmalloc_aligned_cache()), or a zone. */
+static __attribute__((noinline)) struct kmem_cache *
+unusual_cache(size_t size, size_t align, gfp_t gfp)
 {
 	size_t want = MAX(size, (size_t)1);
 
-	if (want > KMALLOC_MAX || align > KMALLOC_MAX)
-		return large_or_vmalloc(want, align, gfp);
 	if (align > KMALLOC_MINALIGN)
 		want = round_up_pow2(MAX(want, align));
-	return object_alloc(kmalloc_cache_of_zone(gfp_zone(gfp), want), size,
-			    gfp);
-}
-
-void *mm_kmalloc(size_t size, gfp_t gfp)
-{
-	if (gfp & (__GFP_ZONE_MASK | GFP_DMA))
-		return alloc_unusual(size, 1, gfp);
-	return object_alloc(kmalloc_cache(size), size, gfp);
+	return kmalloc_cache_of_zone(gfp_zone(gfp), want);
 }
 
 /* Bits of gfp that name a zone, moved above KMALLOC_MINALIGN. */
@@ -256,13 +233,36 @@ static inline size_t gfp_zone_bits(gfp_t gfp)
 	return (size_t)(gfp & (__GFP_ZONE_MASK | GFP_DMA)) << 8;
 }
 
+void *mm_kmalloc(size_t size, gfp_t gfp)
+{
+	struct kmem_cache *cachep = gfp_zone_bits(gfp)
+					    ? unusual_cache(size, 1, gfp)
+					    : kmalloc_cache(size);
+
+	return object_alloc(cachep, size, gfp);
+}
+
+/*
+ * An object, or, where fixed zones have no block for a slab of several pages, an area made
+ * page by page, unless a zone was asked for.
+ */
 void *mm_alloc(size_t size, size_t align, gfp_t gfp)
 {
-	if (unlikely(((align - 1) | gfp_zone_bits(gfp)) >= KMALLOC_MINALIGN))
-		return alloc_unusual(size, align, gfp);
-	if (unlikely(size > KMALLOC_MAX))
-		return large_or_vmalloc(size, align, gfp);
-	return object_or_vmalloc(size, align, gfp);
+	size_t zone = gfp_zone_bits(gfp);
+	struct kmem_cache *cachep;
+	bool other_way;
+	void *p;
+
+	if (unlikely(size > KMALLOC_MAX) || unlikely(align > KMALLOC_MAX))
+		return large_or_vmalloc(MAX(size, (size_t)1), align, gfp);
+	cachep = unlikely(((align - 1) | zone) >= KMALLOC_MINALIGN)
+			 ? unusual_cache(size, align, gfp)
+			 : kmalloc_cache(size);
+	other_way = cachep && cachep->gfporder && !zone;
+	p = object_alloc(cachep, size, gfp | (other_way ? __GFP_TRY : 0));
+	return likely(p) || !other_way
+		       ? p
+		       : vmalloc_alloc(MAX(size, (size_t)1), align, gfp);
 }
 
 static void fill_object(struct mm_block *b, int64_t index, size_t usable)
@@ -360,7 +360,9 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size)
 			return NULL;
 		break;
 	case MM_VMALLOC:
-		if (new_size <= LARGE_MAX / 2)
+		/* A small one is kept by what it is large enough for. */
+		if (new_size <= LARGE_MAX / 2 &&
+		    (new_size > b->usable || new_size <= b->usable / 2))
 			return NULL;
 		p = vmalloc_resize(p, new_size);
 		if (!p)

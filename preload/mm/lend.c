@@ -60,7 +60,7 @@ uint64_t lend_pages(struct vm_struct *area, uint64_t nr_pages, enum bs_use use,
 		    bool must)
 {
 	gfp_t gfp = area->gfp | __GFP_LENT | __GFP_MOVABLE |
-		    (must ? 0 : __GFP_NOWARN | __GFP_NORETRY);
+		    (must ? 0 : __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY);
 	uint64_t got = 0;
 
 	while (got < nr_pages) {

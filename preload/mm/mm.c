@@ -209,7 +209,7 @@ static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
 	ev->type = e->type;
 	ev->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
 	ev->order = e->order;
-	ev->gfp = e->gfp;
+	ev->gfp = e->gfp & ~(__GFP_NOGROW | __GFP_TRY); /* our own */
 	ev->addr = e->addr;
 	ev->bytes = e->bytes;
 	ev->zone = e->zone_nr < 0 ? BS_EVENT_NO_ZONE : (uint32_t)e->zone_nr;

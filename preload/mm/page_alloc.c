@@ -159,9 +159,7 @@ static uint64_t zonelist_take(unsigned int class_nr, unsigned int order,
 			zone_unlock(zone);
 			if (nr != (int)class_nr && !(gfp & __GFP_NOWARN))
 				mm_event(BS_EVENT_ZONE_FALLBACK, (int)class_nr,
-					 order,
-					 gfp & ~(__GFP_NOGROW | __GFP_TRY), 0,
-					 PAGE_SIZE << order);
+					 order, gfp, 0, PAGE_SIZE << order);
 			return pfn;
 		}
 		zone_unlock(zone);
@@ -216,7 +214,9 @@ static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 		return BITSET_NONE; /* asked again, to grow: counted then */
 	if (gfp & __GFP_TRY && !grows)
 		return BITSET_NONE;
-	if (!(gfp & (__GFP_NOWARN | __GFP_NOGROW)))
+	/* Of frames that are lent, who borrows them reports. */
+	if (!(gfp & (__GFP_NOWARN | __GFP_NOGROW)) &&
+	    (grows || !(gfp & __GFP_LENT)))
 		mm_event(BS_EVENT_ALLOC_FAILED, (int)class_nr, order, gfp, 0,
 			 PAGE_SIZE << order);
 	sys_lock(&zone->lock, SYS_RANK_ZONE);

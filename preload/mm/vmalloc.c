@@ -99,9 +99,9 @@ uint64_t vm_space_get(uint64_t bytes, uint64_t align, struct vm_request *req)
 	return addr;
 }
 
-void vm_request_failed(const struct vm_request *req, size_t size)
+void vm_request_failed(const struct vm_request *req, size_t size, bool served)
 {
-	if (req->gfp & (__GFP_NOWARN | __GFP_TRY))
+	if (req->gfp & __GFP_NOWARN || (req->gfp & __GFP_TRY && !served))
 		return;
 	if (req->window_full && req->strict && !mm.window_full_said) {
 		mm.window_full_said = true;
@@ -351,7 +351,7 @@ void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp)
 	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
 out_failed:
 	if (unlikely(!p || req.window_full))
-		vm_request_failed(&req, size);
+		vm_request_failed(&req, size, p != NULL);
 	return p;
 }
 

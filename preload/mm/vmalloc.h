@@ -22,7 +22,7 @@ struct vm_request {
 uint64_t vm_space_get(uint64_t bytes, uint64_t align, struct vm_request *req);
 void vm_space_put(uint64_t addr, uint64_t len);
 /* The report of a failure, or of a window that was exceeded. */
-void vm_request_failed(const struct vm_request *req, size_t size);
+void vm_request_failed(const struct vm_request *req, size_t size, bool served);
 /* A charged area, kept or new; NULL: no memory.  vm lock held. */
 struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req);
 

@@ -116,7 +116,7 @@ void *vmalloc(size_t size, gfp_t gfp)
 		return p;
 	vm_free_pages(pages);
 out_failed:
-	vm_request_failed(&req, size);
+	vm_request_failed(&req, size, false);
 	return NULL;
 }
 
@@ -273,7 +273,7 @@ void *vmap(struct page *const *pages, unsigned int n, gfp_t gfp, uint64_t tag)
 		return p;
 	vm_free_pages(copy);
 out_failed:
-	vm_request_failed(&req, (size_t)n << PAGE_SHIFT);
+	vm_request_failed(&req, (size_t)n << PAGE_SHIFT, false);
 	return NULL;
 }
 

@@ -353,56 +353,101 @@ static void run_windows(unsigned int nr, unsigned int objects)
 		run_window(objects);
 }
 
-/* Requests are refused before, while or after a leak stops to grow, or never. */
+static uint64_t *refused(void)
+{
+	return mkseg_record(target.m, BS_SEC_VMSTAT, BS_VMSTAT_REFUSED);
+}
+
+/* Judged after each window, as the daemon does. */
+static enum bs_verdict judge_windows(unsigned int nr, unsigned int objects,
+				     bool *starved)
+{
+	enum bs_verdict verdict = BS_VERDICT_NONE;
+
+	while (nr--) {
+		run_window(objects);
+		verdict = verdict_now(starved);
+	}
+	return verdict;
+}
+
+/* Requests are refused before, while, or long after a leak stops to grow, or never. */
 static void leak_that_is_refused_memory_stays_one(void **state)
 {
 	static const struct {
 		int at; /* window, from the last one that grew; -1: never */
 		enum bs_verdict verdict;
 	} cases[] = {
-		{ -1, BS_VERDICT_STOPPED },
-		{ -10, BS_VERDICT_STOPPED },
-		{ 0, BS_VERDICT_LEAK },
-		{ 5, BS_VERDICT_LEAK },
+		{ -1, BS_VERDICT_STOPPED }, { -10, BS_VERDICT_STOPPED },
+		{ 0, BS_VERDICT_LEAK },	    { 2, BS_VERDICT_LEAK },
+		{ 60, BS_VERDICT_STOPPED },
 	};
 	bool starved;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct bs_abi_zone *zone;
+		struct bs_abi_site *site;
 		int at = cases[i].at;
 
 		begin(true);
-		zone = mkseg_record(target.m, BS_SEC_ZONES, 0);
-		run_windows(30, 100);
-		zone->nr_failed += at < -1;
-		run_windows(10, 100);
-		assert_int_equal(verdict_now(&starved), BS_VERDICT_LEAK);
+		run_windows(20, 100);
+		*refused() += at < -1;
+		assert_int_equal(judge_windows(20, 100, &starved),
+				 BS_VERDICT_LEAK);
 		assert_false(starved);
-		zone->nr_failed += at == 0;
-		run_windows(5, 0);
-		zone->nr_failed += at > 0;
-		run_windows(35, 0);
-		assert_int_equal(verdict_now(&starved), cases[i].verdict);
+		*refused() += at == 0;
+		judge_windows(2, 0, &starved);
+		*refused() += at == 2;
+		judge_windows(58, 0, &starved);
+		*refused() += at == 60;
+		assert_int_equal(judge_windows(40, 0, &starved),
+				 cases[i].verdict);
 		assert_int_equal(starved, cases[i].verdict == BS_VERDICT_LEAK);
+
+		/* it is known after kill -9, and ends with what it holds */
+		if (starved) {
+			bs_history_free(&target.h);
+			bs_history_init(&target.h, &target.header);
+			assert_int_equal(bs_history_load(&target.h,
+							 &target.header,
+							 journal, true),
+					 0);
+			assert_int_equal(judge_windows(5, 0, &starved),
+					 BS_VERDICT_LEAK);
+			assert_true(starved);
+			site = mkseg_record(target.m, BS_SEC_SITES, SITE_LEAK);
+			site->frees = site->allocs / 2;
+			site->bytes_freed = site->bytes_allocated / 2;
+			assert_int_equal(judge_windows(3, 0, &starved),
+					 BS_VERDICT_STOPPED);
+		}
 		end();
 	}
 }
 
-/* What nobody records does not stand still. */
+/* What nobody records does not stand still, and is in no history afterwards. */
 static void window_without_trace_is_not_closed(void **state)
 {
 	struct bs_abi_header *h;
+	struct bs_history again;
 	bool starved;
 
 	(void)state;
-	begin(false);
+	begin(true);
 	h = mkseg_header(target.m);
-	run_windows(40, 100);
+	run_windows(20, 100);
+	judge_windows(20, 100, &starved);
 	h->trace_mode = BS_TRACE_OFF;
-	run_windows(40, 0);
-	assert_int_equal(verdict_now(&starved), BS_VERDICT_LEAK);
-	assert_in_range(target.h.sites[SITE_LEAK].windows, 38, 41);
+	assert_int_equal(judge_windows(40, 0, &starved), BS_VERDICT_LEAK);
+	assert_in_range(target.h.sites[SITE_LEAK].windows, 38, 40);
+	h->trace_mode = BS_TRACE_EXACT;
+	assert_int_equal(judge_windows(5, 100, &starved), BS_VERDICT_LEAK);
+	assert_in_range(target.h.sites[SITE_LEAK].windows, 42, 45);
+	bs_history_init(&again, &target.header);
+	assert_int_equal(
+		bs_history_load(&again, &target.header, journal, false), 0);
+	same_history(&target.h, &again);
+	bs_history_free(&again);
 	end();
 }
 

@@ -893,6 +893,7 @@ static uint64_t nr_failed(void)
 
 static void mm_alloc_without_a_block_for_a_slab_is_an_area(void **state)
 {
+	struct mm_block b;
 	uint64_t before;
 	void *p, *q;
 
@@ -908,6 +909,14 @@ static void mm_alloc_without_a_block_for_a_slab_is_an_area(void **state)
 	q = mm_alloc(MIB, 1, GFP_KERNEL);
 	assert_non_null(q);
 	assert_int_equal(nr_failed(), before);
+	q = mm_alloc(60000, 64, GFP_KERNEL);
+	assert_non_null(vm_find((uint64_t)q));
+
+	/* it is kept by what it is large enough for */
+	assert_int_equal(mm_lookup(p, &b), 0);
+	assert_ptr_equal(mm_resize(p, &b, 60001), p);
+	assert_ptr_equal(mm_resize(p, &b, 50000), p);
+	assert_null(mm_resize(p, &b, 70000));
 
 	assert_null(mm_kmalloc(60000, GFP_KERNEL)); /* that is one block */
 	assert_true(nr_failed() > before);
