@@ -196,17 +196,25 @@ static void put_verdict(struct bs_buf *out, const struct bs_snapshot *s,
 {
 	const struct bs_abi_event_zone *z = bs_event_zone(e);
 	const char *zone = bs_render_zone_name(s, e->zone);
-	uint64_t free_pages = 0;
+	uint64_t free_pages = 0, reserve = 0;
 
-	for (uint32_t i = 0; i < e->nr_zones; i++)
+	for (uint32_t i = 0; i < e->nr_zones; i++) {
 		free_pages += e->zones[i].free_pages;
+		reserve += (uint64_t)e->zones[i].wmark_min_pages +
+			   e->zones[i].protection_pages;
+	}
 	bs_buf_puts(out, "Verdict: ");
 	if (e->type == BS_EVENT_VMALLOC_FAILED) {
-		bs_buf_printf(out, "%s: %" PRIu64 "kB are free, ",
+		bs_buf_printf(out, "%s: %" PRIu64 "kB are free",
 			      c->cause == BS_CAUSE_LACK ? "lack of memory"
 			      : e->name[0] ? "no addresses in the window"
 					   : "pages enough, no addresses",
 			      kb(free_pages));
+		if (c->cause == BS_CAUSE_LACK)
+			bs_buf_printf(out,
+				      ", of which %" PRIu64 "kB have to stay",
+				      kb(reserve));
+		bs_buf_puts(out, ", ");
 		put_kb_of_bytes(out, e->bytes);
 		bs_buf_puts(out, " were asked for\n");
 		return;
