@@ -31,6 +31,7 @@ enum option_type {
 	OPT_CHOICE, /* index into allowed, "a|b" */
 	OPT_TIME,   /* ns from 10ms, 2s, 1m */
 	OPT_NUMBER,
+	OPT_PERCENT, /* 1/1000 from 5 or 0.5 */
 	OPT_TRACE,
 	OPT_ZONES,  /* NAME:SIZE[+],... */
 	OPT_DIR,    /* an absolute path */
@@ -95,10 +96,10 @@ static const struct option {
 	  "who allocated: backtraces of no allocation, of every one, of every "
 	  "one while that is cheap, or of one in BYTES (8K to 32M)",
 	  ", BYTES from 8K to 32M" },
-	{ "trace_budget", OPT_NUMBER, FIELD(trace_budget), "5", "PERCENT",
-	  "of the CPU, 1 to 100: beyond it trace=auto samples the costliest "
+	{ "trace_budget", OPT_PERCENT, FIELD(trace_budget), "5", "PERCENT",
+	  "of the CPU, 0.1 to 100: beyond it trace=auto samples the costliest "
 	  "callers",
-	  " from 1 to 100" },
+	  " from 0.1 to 100" },
 	{ "trace_memory", OPT_SIZE, FIELD(trace_memory_bytes), "96M", "SIZE",
 	  "what the tables of tracing may take, 2M to 512M; stacks beyond are "
 	  "cut to four frames and counted",
@@ -199,6 +200,21 @@ static bool parse_time(struct word w, uint64_t *ns)
 		if (word_is(w, units[i].name))
 			return !__builtin_mul_overflow(n, units[i].ns, ns);
 	return false;
+}
+
+static bool parse_percent(struct word w, uint32_t *thousandths)
+{
+	uint64_t n;
+
+	if (!parse_number(&w, &n) || n > 100)
+		return false;
+	n *= 10;
+	if (w.len == 2 && w.p[0] == '.' && w.p[1] >= '0' && w.p[1] <= '9')
+		n += (uint64_t)(w.p[1] - '0');
+	else if (w.len)
+		return false;
+	*thousandths = (uint32_t)n;
+	return n > 0 && n <= 1000;
 }
 
 static bool parse_size(struct word w, uint64_t *bytes)
@@ -379,10 +395,10 @@ static bool parse_value(const struct option *o, struct word w, const char **why)
 	case OPT_NUMBER:
 		if (!parse_number(&w, &n) || w.len || n > UINT32_MAX)
 			return false;
-		if (field == &bs_options.trace_budget && (!n || n > 100))
-			return false;
 		*(uint32_t *)field = (uint32_t)n;
 		return true;
+	case OPT_PERCENT:
+		return parse_percent(w, field);
 	case OPT_TRACE:
 		return parse_trace(o, w);
 	case OPT_ZONES:

@@ -98,7 +98,7 @@ static void put_facts(struct bs_buf *out, const struct bs_snapshot *s,
 	if (e->suppressed)
 		bs_buf_printf(
 			out,
-			"%u such report%s before this one %s left out: too many\n",
+			"%u such report%s before this one %s left out: too many (10 in 5 s)\n",
 			e->suppressed, e->suppressed == 1 ? "" : "s",
 			e->suppressed == 1 ? "was" : "were");
 }

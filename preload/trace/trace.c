@@ -513,7 +513,7 @@ bool trace_init(void)
 	sys_clock_find();
 	trace_up = true;
 	sampling_init(bs_options.trace_mode, bs_options.trace_sample_bytes,
-		      bs_options.trace_budget * 10);
+		      bs_options.trace_budget);
 	bs_unwinder_wanted = bs_options.trace_check != 0;
 	depot_publish_chain(0, true);
 	site_publish_unknown();

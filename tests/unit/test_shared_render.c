@@ -774,7 +774,7 @@ static void failures_say_how_many_were_left_out(void **state)
 	assert_non_null(s);
 	bs_view_find("failures")->text(&out, s, &opt);
 	has(bs_buf_str(&out),
-	    "\n3 such reports before this one were left out: too many\n");
+	    "\n3 such reports before this one were left out: too many (10 in 5 s)\n");
 	has(bs_buf_str(&out), "\n44 events were left out in all");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
