@@ -73,8 +73,7 @@ struct rec_window_site {
 
 struct rec_window {
 	uint64_t window;
-	uint64_t
-		blind; /* 1: nothing was recorded in it, and it is in no history */
+	uint64_t blind; /* 1: trace was off, it is in no history */
 	uint64_t nr;
 	struct rec_window_site sites[];
 };
@@ -357,8 +356,8 @@ bool bs_history_sample(struct bs_history *h, const struct bs_snapshot *s,
 
 /*
  * A leak that no longer grows because there is no memory to be had is one, as long as it
- * holds what it held: requests were refused since then when it stopped.  What is refused
- * later does not matter.
+ * holds what it held: requests were refused between its last growth and the window in
+ * which that was noticed.  What is refused later does not matter.
  */
 static bool is_starved(const struct bs_history *h,
 		       const struct bs_leak_site *site)

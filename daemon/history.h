@@ -29,9 +29,8 @@
 #define BS_LOGGED_SUSPECT 0x1U
 #define BS_LOGGED_LEAK	  0x2U
 #define BS_LOGGED_STOPPED 0x4U
-#define BS_LEAK_STARVED                                                        \
-	0x10U		   /* a leak that was refused memory when it stopped */
-#define BS_LOG_QUEUED 0x8U /* its line is being made; not kept on disk */
+#define BS_LOG_QUEUED	  0x8U	/* its line is being made; not kept on disk */
+#define BS_LEAK_STARVED	  0x10U /* was refused memory when it stopped */
 
 /* The moment at which a zone was most fragmented. */
 struct bs_worst_zone {
