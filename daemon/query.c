@@ -388,15 +388,6 @@ static double seconds_since_start(const struct bs_query_work *w, uint64_t ns)
 		       : 0;
 }
 
-static uint64_t peak_pages(const struct bs_snapshot *s)
-{
-	uint64_t pages = 0;
-
-	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
-		pages += bs_snapshot_zone(s, i)->peak_used_pages;
-	return pages;
-}
-
 static const struct bs_worst_zone *worst_zone(const struct bs_query_work *w)
 {
 	const struct bs_worst_zone *worst = NULL;
@@ -414,18 +405,13 @@ static void summary_head(const struct bs_query_work *w,
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 	const struct bs_target_stats *st = &w->stats;
 	struct bs_site_counts all = bs_site_counts_all(s);
-	uint64_t pages = peak_pages(s) * BS_ABI_PAGE_BYTES;
 
 	bs_buf_puts_clean(out, w->target.comm);
 	bs_buf_printf(out, " (pid %d) %s after %.1f s: ", w->target.pid,
 		      w->ended ? bs_target_state_name(w->target.state)
 			       : "running",
 		      seconds_since_start(w, st->ended_ns));
-	if (pages) {
-		bs_buf_puts(out, "peak ");
-		bs_buf_put_bytes(out, pages);
-		bs_buf_puts(out, " of pages, ");
-	}
+	bs_render_peak(out, s);
 	bs_buf_puts(out, w->ended ? "at exit " : "now ");
 	if (h->trace_mode == BS_TRACE_OFF) {
 		bs_buf_put_bytes(out, st->live_bytes);
@@ -510,7 +496,7 @@ static void summary_json(const struct bs_query_work *w,
 	bs_json_str(&j, "state", bs_target_state_name(w->target.state));
 	bs_json_double(&j, "ran_s", seconds_since_start(w, st->ended_ns), 3);
 	bs_json_u64(&j, "peak_bytes", st->peak_bytes);
-	bs_json_u64(&j, "peak_pages", peak_pages(s));
+	bs_json_u64(&j, "peak_pages", bs_snapshot_peak_pages(s));
 	bs_json_u64(&j, "live_bytes", st->live_bytes);
 	bs_json_u64(&j, "live_objects", st->live_objects);
 	bs_json_u64(&j, "allocs", st->allocs);

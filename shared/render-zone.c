@@ -283,6 +283,17 @@ void bs_render_zone_line(struct bs_buf *out, const struct bs_abi_zone *zone)
 		      BS_NR_ORDERS - 1);
 }
 
+void bs_render_peak(struct bs_buf *out, const struct bs_snapshot *s)
+{
+	uint64_t pages = bs_snapshot_peak_pages(s);
+
+	if (!pages)
+		return;
+	bs_buf_puts(out, "peak ");
+	bs_buf_put_bytes(out, pages * BS_ABI_PAGE_BYTES);
+	bs_buf_puts(out, " of pages, ");
+}
+
 void bs_render_refused(struct bs_buf *out, const struct bs_snapshot *s)
 {
 	uint64_t nr = bs_snapshot_vmstat(s, BS_VMSTAT_REFUSED);

@@ -116,6 +116,9 @@ bool bs_caller_plain(const struct bs_snapshot *s, uint32_t site, char *text,
  */
 void bs_render_zone_line(struct bs_buf *out, const struct bs_abi_zone *zone);
 
+/* "peak 15.5 MiB of pages, ", where that is known. */
+void bs_render_peak(struct bs_buf *out, const struct bs_snapshot *s);
+
 /* A line about requests for which there was no memory, if there were any. */
 void bs_render_refused(struct bs_buf *out, const struct bs_snapshot *s);
 

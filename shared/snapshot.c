@@ -1341,6 +1341,15 @@ uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s)
 	return bytes;
 }
 
+uint64_t bs_snapshot_peak_pages(const struct bs_snapshot *s)
+{
+	uint64_t pages = 0;
+
+	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
+		pages += bs_snapshot_zone(s, i)->peak_used_pages;
+	return pages;
+}
+
 uint64_t bs_snapshot_last_ns(const struct bs_snapshot *s)
 {
 	uint64_t last = s->header.created_ns;

@@ -182,6 +182,9 @@ const struct bs_abi_module *bs_snapshot_find_module(const struct bs_snapshot *s,
  */
 uint64_t bs_snapshot_live_bytes(const struct bs_snapshot *s);
 
+/* The most pages that each zone had in use, added up.  Needs BS_SNAP_ZONES. */
+uint64_t bs_snapshot_peak_pages(const struct bs_snapshot *s);
+
 /*
  * The end of the program, or its last allocation if it did not end or did not say so:
  * what is in the segment, whenever it is read.  Needs BS_SNAP_SITES.

@@ -73,17 +73,10 @@ static void put_memory(struct bs_buf *out, const struct bs_snapshot *s)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 	struct bs_site_counts all = bs_site_counts_all(s);
-	uint64_t peak_pages = 0;
 
-	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
-		peak_pages += bs_snapshot_zone(s, i)->peak_used_pages;
 	bs_buf_puts_clean(out, h->comm);
 	bs_buf_printf(out, " (%d): ", h->pid);
-	if (peak_pages) {
-		bs_buf_puts(out, "peak ");
-		bs_buf_put_bytes(out, peak_pages * BS_ABI_PAGE_BYTES);
-		bs_buf_puts(out, " of pages, ");
-	}
+	bs_render_peak(out, s);
 	bs_buf_puts(out, "at exit ");
 	if (h->trace_mode != BS_TRACE_OFF) {
 		bs_site_counts_put_live(out, &all);

@@ -123,6 +123,15 @@ static void same_history(const struct bs_history *a, const struct bs_history *b)
 		assert_int_equal(b->sites[i].windows, 0);
 }
 
+/* What a daemon knows that reads the journal now is what the target's history is. */
+static void load_again(struct bs_history *again)
+{
+	bs_history_init(again, &target.header);
+	assert_int_equal(bs_history_load(again, &target.header, journal, false),
+			 0);
+	same_history(&target.h, again);
+}
+
 static uint64_t base_seed(void)
 {
 	const char *env = getenv("BS_SEED");
@@ -148,10 +157,7 @@ static void load_after_kill_gives_the_same_history(void **state)
 	bs_history_keep_site(&target.h, SITE_LEAK);
 
 	/* As if killed here: nothing is closed or flushed. */
-	bs_history_init(&again, &target.header);
-	assert_int_equal(
-		bs_history_load(&again, &target.header, journal, false), 0);
-	same_history(&target.h, &again);
+	load_again(&again);
 	assert_int_equal(again.stats.last_event, 17);
 	assert_int_equal(again.sites[SITE_LEAK].logged, BS_LOGGED_LEAK);
 	assert_int_equal(again.stats.peak_bytes, target.h.stats.peak_bytes);
@@ -159,10 +165,7 @@ static void load_after_kill_gives_the_same_history(void **state)
 
 	/* The same from a rewritten journal. */
 	assert_int_equal(bs_history_checkpoint(&target.h, journal), 0);
-	bs_history_init(&again, &target.header);
-	assert_int_equal(
-		bs_history_load(&again, &target.header, journal, false), 0);
-	same_history(&target.h, &again);
+	load_again(&again);
 	bs_history_free(&again);
 	end();
 }
@@ -443,10 +446,7 @@ static void window_without_trace_is_not_closed(void **state)
 	h->trace_mode = BS_TRACE_EXACT;
 	assert_int_equal(judge_windows(5, 100, &starved), BS_VERDICT_LEAK);
 	assert_in_range(target.h.sites[SITE_LEAK].windows, 42, 45);
-	bs_history_init(&again, &target.header);
-	assert_int_equal(
-		bs_history_load(&again, &target.header, journal, false), 0);
-	same_history(&target.h, &again);
+	load_again(&again);
 	bs_history_free(&again);
 	end();
 }
