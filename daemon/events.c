@@ -20,11 +20,15 @@
 #include <string.h>
 
 #include "shared/event.h"
+#include "shared/pins.h"
 #include "shared/sitereport.h"
 
 #define EVENTS_A_JOB	  256U
 #define EVENT_PATIENCE_NS UINT64_C(2000000000) /* a writer may be preempted */
 #define EVENT_FRAMES_MAX  48U
+/* Pins are looked for behind the event: 10 ms for a GiB, with others at work. */
+#define PINS_PATIENCE_NS UINT64_C(200000000)
+#define PINS_LOGGED	 4U
 
 /* ---- once --------------------------------------------------------------------------- */
 
@@ -109,6 +113,9 @@ void bs_once_recover(struct bs_tracked *t)
 
 /* ---- events ---------------------------------------------------------------------------- */
 
+/* What is told of one event: its site's stack, then those of its pins' holders. */
+#define STACKS_AN_EVENT (1 + PINS_LOGGED)
+
 struct event_job {
 	struct bs_job job;
 	struct bs_tracked *t;
@@ -117,7 +124,8 @@ struct event_job {
 	uint64_t last; /* number up to which this job tells all */
 	size_t nr;
 	struct bs_abi_event events[EVENTS_A_JOB];
-	char *stacks[EVENTS_A_JOB];
+	struct bs_abi_pins pins[EVENTS_A_JOB]; /* number 0: none */
+	char *stacks[EVENTS_A_JOB * STACKS_AN_EVENT];
 };
 
 /* A zone at the event, on a logfmt line: sizes in pages. */
@@ -177,9 +185,76 @@ static void line_addr(struct bs_log *log, uint64_t addr)
 	bs_line_str(log, "addr", text);
 }
 
-static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
-		       const char *stack)
+static size_t nr_logged(const struct bs_abi_pins *pins)
 {
+	size_t nr = bs_pins_named(pins);
+
+	return nr < PINS_LOGGED ? nr : PINS_LOGGED;
+}
+
+static void holder_text(struct bs_buf *out, const struct bs_abi_pin *pin,
+			const char *stack)
+{
+	bs_buf_printf(out, "blocks=%u alone=%u pages=%u ", pin->blocks,
+		      pin->alone, pin->pages);
+	if (pin->site)
+		bs_buf_printf(out, "site=%u %s", pin->site,
+			      stack ? stack : BS_NO_BACKTRACE);
+	else
+		bs_pin_no_site(out, pin);
+}
+
+static void holder_json(struct bs_json *json, const struct bs_abi_pin *pin,
+			const char *stack)
+{
+	struct bs_buf text = BS_BUF_INIT;
+
+	if (!pin->site)
+		bs_pin_no_site(&text, pin);
+	bs_json_object(json, NULL);
+	bs_json_u64(json, "blocks", pin->blocks);
+	bs_json_u64(json, "alone", pin->alone);
+	bs_json_u64(json, "pages", pin->pages);
+	bs_json_u64(json, "site", pin->site);
+	bs_json_str(json, "stack", pin->site ? stack : bs_buf_str(&text));
+	bs_json_object_end(json);
+	bs_buf_free(&text);
+}
+
+static void line_pins(struct bs_log *log, const struct bs_abi_pins *pins,
+		      char *const *stacks)
+{
+	struct bs_json *json = bs_line_json(log);
+	struct bs_buf text = BS_BUF_INIT;
+
+	if (!pins->number)
+		return;
+	bs_line_u64(log, "blocks", pins->nr_blocks);
+	bs_line_u64(log, "free_blocks", pins->nr_free);
+	bs_line_u64(log, "partial_blocks", pins->nr_partial);
+	if (json)
+		bs_json_array(json, "pinned_by");
+	for (size_t i = 0; i < nr_logged(pins); i++) {
+		if (json) {
+			holder_json(json, &pins->holder[i], stacks[i]);
+			continue;
+		}
+		bs_buf_puts(&text, i ? "; " : "");
+		holder_text(&text, &pins->holder[i], stacks[i]);
+	}
+	if (json)
+		bs_json_array_end(json);
+	else
+		bs_line_str(log, "pinned_by", bs_buf_str(&text));
+	bs_buf_free(&text);
+}
+
+/* Event i of the job. */
+static void event_line(struct bs_tracked *t, const struct event_job *j,
+		       size_t i)
+{
+	const struct bs_abi_event *e = &j->events[i];
+	char *const *stacks = &j->stacks[i * STACKS_AN_EVENT];
 	struct bs_log *log = t->daemon->log;
 	const struct bs_snapshot *s = bs_sampler_snapshot(t->sampler);
 	const struct bs_abi_event_zone *zone = bs_event_zone(e);
@@ -215,8 +290,9 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 	if (e->suppressed)
 		bs_line_u64(log, "suppressed", e->suppressed);
 	bs_line_u64(log, "site", e->site);
-	if (stack)
-		bs_line_str(log, "stack", stack);
+	if (stacks[0])
+		bs_line_str(log, "stack", stacks[0]);
+	line_pins(log, &j->pins[i], &stacks[1]);
 	if (e->nr_zones)
 		line_zones(log, s, e);
 	bs_line_end(log);
@@ -226,12 +302,17 @@ static void event_line(struct bs_tracked *t, const struct bs_abi_event *e,
 static void event_run(struct bs_job *job, struct bs_symbolizer *sym)
 {
 	struct event_job *j = (struct event_job *)job;
-	uint64_t sites[EVENTS_A_JOB];
+	uint64_t sites[EVENTS_A_JOB * STACKS_AN_EVENT] = { 0 };
 
-	for (size_t i = 0; i < j->nr; i++)
-		sites[i] = j->events[i].site;
-	bs_site_stack_lines(j->path, sym, sites, j->stacks, j->nr,
-			    EVENT_FRAMES_MAX);
+	for (size_t i = 0; i < j->nr; i++) {
+		uint64_t *of = &sites[i * STACKS_AN_EVENT];
+
+		of[0] = j->events[i].site;
+		for (size_t k = 0; k < nr_logged(&j->pins[i]); k++)
+			of[1 + k] = j->pins[i].holder[k].site;
+	}
+	bs_site_stack_lines(j->path, sym, sites, j->stacks,
+			    j->nr * STACKS_AN_EVENT, EVENT_FRAMES_MAX);
 }
 
 static void event_write(struct bs_tracked *t, struct event_job *j)
@@ -240,7 +321,7 @@ static void event_write(struct bs_tracked *t, struct event_job *j)
 	uint64_t from = t->history.stats.last_event + 1;
 
 	for (size_t i = 0; i < j->nr; i++)
-		event_line(t, &j->events[i], j->stacks[i]);
+		event_line(t, j, i);
 	if (j->lost) {
 		t->history.stats.lost_events += j->lost;
 		bs_line_begin(log, "events_lost", t->target.pid);
@@ -262,13 +343,25 @@ static void event_done(struct bs_job *job, bool cancelled)
 
 	if (!cancelled)
 		event_write(t, j);
-	for (size_t i = 0; i < j->nr; i++)
+	for (size_t i = 0; i < j->nr * STACKS_AN_EVENT; i++)
 		free(j->stacks[i]);
 	t->nr_jobs--;
 	t->events_queued = false;
 	if (!cancelled && t->phase == BS_PHASE_ENDED)
 		bs_final_advance(t);
 	free(j);
+}
+
+/* Those of the event, if there are any; false: they may still come. */
+static bool take_pins(const struct bs_snapshot *s, const struct bs_abi_event *e,
+		      uint64_t now, struct bs_abi_pins *out)
+{
+	const struct bs_abi_pins *pins = bs_pins_of_event(s, e->number);
+
+	if (pins)
+		*out = *pins;
+	return pins || bs_failure_cause(e).cause != BS_CAUSE_FRAGMENTATION ||
+	       now - e->time_ns >= PINS_PATIENCE_NS;
 }
 
 /*
@@ -299,6 +392,8 @@ static void take_events(struct bs_tracked *t, const struct bs_snapshot *s,
 				break;
 		}
 		t->event_gap_ns = 0;
+		if (!take_pins(s, e, now, &j->pins[j->nr]) && !at_end)
+			break;
 		j->lost += missing;
 		last = e->number;
 		j->events[j->nr++] = *e;

@@ -24,6 +24,7 @@ libmm_la_SOURCES = \
 	preload/mm/mm.h \
 	preload/mm/mmap.c \
 	preload/mm/page_alloc.c \
+	preload/mm/pins.c \
 	preload/mm/page_alloc.h \
 	preload/mm/pcp.c \
 	preload/mm/pcp.h \

@@ -133,7 +133,7 @@ static void lay_out(struct bs_abi_header *h, const struct room *room)
 		{ BS_SEC_THREADS, sizeof(struct bs_abi_thread),
 		  bs_options.trace_threads ? SEGMENT_NR_THREADS : 0 },
 		{ BS_SEC_AGES, sizeof(struct bs_abi_ages), room->sites },
-		{ BS_SEC_SPARE3, sizeof(uint64_t), 0 },
+		{ BS_SEC_PINS, sizeof(struct bs_abi_pins), SEGMENT_NR_PINS },
 	};
 	uint64_t at = BS_ABI_PAGE_BYTES;
 	unsigned int i;
@@ -622,6 +622,7 @@ static void set_pointers(bool published)
 	pub->areas = section(BS_SEC_AREAS);
 	pub->pagemap = section(BS_SEC_PAGEMAP);
 	pub->events = section(BS_SEC_EVENTS);
+	pub->pins = section(BS_SEC_PINS);
 	pub->vmstat = section(BS_SEC_VMSTAT);
 	pub->devices = section(BS_SEC_DEVICES);
 	pub->owners = section(BS_SEC_OWNERS);

@@ -48,7 +48,7 @@
 #define BS_SEC_ESTIMATES 12U
 #define BS_SEC_THREADS	 13U
 #define BS_SEC_AGES	 14U
-#define BS_SEC_SPARE3	 15U
+#define BS_SEC_PINS	 15U
 
 /* bs_abi_header.state */
 #define BS_STATE_STARTING 0U /* header not complete yet */
@@ -599,6 +599,43 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 #define BS_EVENT_BYTES(nr_zones)                                               \
 	(offsetof(struct bs_abi_event, zones) +                                \
 	 (nr_zones) * sizeof(struct bs_abi_event_zone))
+
+/* Who has memory in blocks that would be free without it. */
+struct bs_abi_pin {
+	uint32_t site;	 /* 0: no call site is known */
+	uint32_t use;	 /* BS_USE_*, when site is 0; TABLE: ours */
+	uint32_t blocks; /* partial ones that it has pages in */
+	uint32_t alone;	 /* of these: nobody else has */
+	uint32_t pages;	 /* in them; a page of a slab counts for each site */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
+#define BS_NR_PINS 8U
+
+/*
+ * What was between the free pages of a zone when a request found them too scattered:
+ * each block of 2^order pages, aligned, is free, partial (at least half of its pages
+ * are free) or full, and holder[] are those that have pages in most of the partial
+ * ones, most first.  Pages in per-CPU lists count as free.  Of a zone of more than
+ * 256 sections only every nth section is looked at.
+ *
+ * A ring as that of the events: record n (from 1) is in slot n % capacity.  Made on the
+ * way out of the call that failed, once a second at most.
+ */
+struct bs_abi_pins {
+	uint64_t number; /* stored last */
+	uint64_t event;	 /* number of the event that it belongs to */
+	uint64_t time_ns;
+	uint32_t zone; /* index */
+	uint32_t order;
+	uint32_t nr_blocks; /* that were looked at */
+	uint32_t nr_free;
+	uint32_t nr_partial;
+	uint32_t nr_holders; /* all, of which holder[] has the first */
+	uint64_t reserved;
+	struct bs_abi_pin holder[BS_NR_PINS];
+};
+static_assert(sizeof(struct bs_abi_pins) == 248, "ABI");
 
 /*
  * vmstat: one uint64_t each, in this order.  The table is the single source of

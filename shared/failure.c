@@ -9,7 +9,8 @@
  * Source: mm/page_alloc.c (__alloc_pages_internal, show_free_areas) of Linux
  *         2.6.29 and 6.x for the form.
  *
- * The zones are those of the event; who holds the memory is read now.
+ * The zones, and who was between the free pages, are those of the event; who holds the
+ * memory is read now.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "shared/event.h"
 #include "shared/fragindex.h"
+#include "shared/pins.h"
 #include "shared/render-priv.h"
 #include "shared/sitelist.h"
 
@@ -438,6 +440,7 @@ static void put_event(struct bs_buf *out, const struct bs_snapshot *s,
 		      const struct bs_render_options *opt,
 		      const struct bs_abi_event *e)
 {
+	const struct bs_abi_pins *pins = bs_pins_of_event(s, e->number);
 	struct bs_failure_cause c = bs_failure_cause(e);
 
 	put_first_line(out, s, e, opt->format);
@@ -452,6 +455,8 @@ static void put_event(struct bs_buf *out, const struct bs_snapshot *s,
 		put_mem_info(out, s, e);
 	if (c.cause != BS_CAUSE_UNKNOWN)
 		put_verdict(out, s, e, &c);
+	if (pins && c.cause == BS_CAUSE_FRAGMENTATION)
+		bs_pins_text(out, s, opt->symbolizer, pins);
 	put_help(out, s, opt, e, c.cause);
 }
 
@@ -525,6 +530,8 @@ void bs_json_failures(struct bs_buf *out, const struct bs_snapshot *s,
 		if (e->site)
 			bs_site_stack_json(&json, "stack", s, opt->symbolizer,
 					   e->site);
+		bs_pins_json(&json, s, opt->symbolizer,
+			     bs_pins_of_event(s, e->number));
 		bs_json_object_end(&json);
 	}
 	bs_json_array_end(&json);

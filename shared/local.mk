@@ -22,6 +22,8 @@ libshared_la_SOURCES = \
 	shared/idmap.h \
 	shared/json.c \
 	shared/json.h \
+	shared/pins.c \
+	shared/pins.h \
 	shared/pprof.c \
 	shared/render-area.c \
 	shared/render-priv.h \

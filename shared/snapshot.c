@@ -70,6 +70,8 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
 	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event),
 			    BS_EVENT_BYTES(1), NO_SEQ, 1 << 20 },
+	[BS_SEC_PINS] = { "pins", sizeof(struct bs_abi_pins), 248, NO_SEQ,
+			  1 << 16 },
 	[BS_SEC_DEVICES] = { "devices", sizeof(struct bs_abi_device), 128,
 			     offsetof(struct bs_abi_device, seq), 1 << 12 },
 	[BS_SEC_OWNERS] = { "owners", sizeof(struct bs_abi_owner), 16, NO_SEQ,
@@ -89,6 +91,7 @@ static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_site) >= 96, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
 static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_pins) >= 248, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");
@@ -96,13 +99,15 @@ static_assert(sizeof(struct bs_abi_ages) >= 224, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_thread) >= 64, "a record never shrinks");
 
 /*
- * Sites before nodes: a site's stack must be in the nodes that we read.  Sites
- * before estimates, of which there are as many, and before the ages they name.
+ * Who names a site before sites, sites before nodes: a site's stack must be in the
+ * nodes that we read.  Sites before estimates, of which there are as many, and before
+ * the ages they name.  Events before the pins that were found after them.
  */
 static const unsigned int read_order[] = {
-	BS_SEC_ZONES,  BS_SEC_CACHES,  BS_SEC_AREAS,	 BS_SEC_SITES,
-	BS_SEC_AGES,   BS_SEC_NODES,   BS_SEC_ESTIMATES, BS_SEC_MODULES,
-	BS_SEC_EVENTS, BS_SEC_DEVICES, BS_SEC_OWNERS,	 BS_SEC_THREADS,
+	BS_SEC_ZONES,	BS_SEC_CACHES,	  BS_SEC_AREAS,	  BS_SEC_EVENTS,
+	BS_SEC_PINS,	BS_SEC_OWNERS,	  BS_SEC_SITES,	  BS_SEC_AGES,
+	BS_SEC_NODES,	BS_SEC_ESTIMATES, BS_SEC_MODULES, BS_SEC_DEVICES,
+	BS_SEC_THREADS,
 };
 
 /* nr records of section_types[].bytes each; room for cap of them. */
@@ -247,6 +252,11 @@ static int check_header(struct reader *r, struct bs_abi_header *h)
 	return 0;
 }
 
+static bool is_ring(unsigned int id)
+{
+	return id == BS_SEC_EVENTS || id == BS_SEC_PINS;
+}
+
 /*
  * Everything that the section's descriptor says, against the file.  Returns 0
  * with the number of records that may be in use in *nr.
@@ -278,8 +288,8 @@ static int check_section(struct reader *r, const struct bs_abi_header *h,
 			    type->name, sec->capacity, sec->elem_bytes,
 			    sec->offset, h->file_bytes);
 	*nr = sec->count < sec->capacity ? sec->count : sec->capacity;
-	/* Event numbers start with 1, and event n is in slot n % capacity. */
-	if (id == BS_SEC_EVENTS && sec->count && *nr < sec->capacity)
+	/* Numbers in a ring start with 1, and n is in slot n % capacity. */
+	if (is_ring(id) && sec->count && *nr < sec->capacity)
 		*nr += 1;
 	if (*nr > type->max_records || *nr * type->bytes > COPY_BYTES_MAX)
 		return fail(r, -E2BIG,
@@ -397,7 +407,7 @@ static int take_record(struct reader *r, unsigned int id, size_t len,
 		memcpy(&older, a, len);
 		merge_estimate(out, &older);
 	}
-	if (id == BS_SEC_EVENTS) /* being overwritten: not there */
+	if (is_ring(id)) /* being overwritten: not there */
 		memset(out, 0, type->bytes);
 	return 0;
 }
@@ -569,11 +579,12 @@ static void fix_threads(struct section_copy *copy)
 		terminate(threads[i].name, sizeof(threads[i].name));
 }
 
-static int compare_events(const void *va, const void *vb)
+/* The records of rings begin with their number. */
+static int compare_numbers(const void *va, const void *vb)
 {
-	const struct bs_abi_event *a = va, *b = vb;
+	const uint64_t *a = va, *b = vb;
 
-	return a->number < b->number ? -1 : a->number > b->number;
+	return *a < *b ? -1 : *a > *b;
 }
 
 static void fix_events(struct section_copy *copy, uint64_t capacity)
@@ -591,7 +602,21 @@ static void fix_events(struct section_copy *copy, uint64_t capacity)
 			events[i].nr_zones = BS_MAX_ZONES;
 	}
 	if (nr)
-		qsort(events, nr, sizeof(*events), compare_events);
+		qsort(events, nr, sizeof(*events), compare_numbers);
+}
+
+static void fix_pins(struct section_copy *copy, uint64_t capacity)
+{
+	struct bs_abi_pins *pins = copy->records;
+	uint64_t nr = 0;
+
+	for (uint64_t i = 0; i < copy->nr; i++)
+		if (pins[i].number && pins[i].number % capacity == i &&
+		    pins[i].order < BS_NR_ORDERS)
+			pins[nr++] = pins[i];
+	copy->nr = nr;
+	if (nr)
+		qsort(pins, nr, sizeof(*pins), compare_numbers);
 }
 
 static void fix_devices(struct section_copy *copy)
@@ -885,6 +910,7 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 	struct bs_abi_area *areas = s->copy[BS_SEC_AREAS].records;
 	struct bs_abi_owner *owners = s->copy[BS_SEC_OWNERS].records;
 	struct bs_abi_event *events = s->copy[BS_SEC_EVENTS].records;
+	struct bs_abi_pins *pins = s->copy[BS_SEC_PINS].records;
 	uint64_t nr_nodes = s->copy[BS_SEC_NODES].nr;
 	uint64_t i;
 
@@ -901,6 +927,11 @@ static void fix_references(struct bs_snapshot *s, unsigned int sections)
 	if (sections & BS_SNAP_EVENTS)
 		for (i = 0; i < s->copy[BS_SEC_EVENTS].nr; i++)
 			fix_site_reference(s, &events[i].site);
+	if (sections & BS_SNAP_PINS)
+		for (i = 0; i < s->copy[BS_SEC_PINS].nr * BS_NR_PINS; i++)
+			fix_site_reference(s, &pins[i / BS_NR_PINS]
+						       .holder[i % BS_NR_PINS]
+						       .site);
 	if (sections & BS_SNAP_NODES)
 		for (i = 0; i < bs_snapshot_nr_sites(s); i++)
 			if (s->sites[i].node >= nr_nodes)
@@ -1007,6 +1038,9 @@ static int read_section(struct reader *r, struct bs_snapshot *s,
 	case BS_SEC_EVENTS:
 		fix_events(copy, sec->capacity);
 		break;
+	case BS_SEC_PINS:
+		fix_pins(copy, sec->capacity);
+		break;
 	case BS_SEC_DEVICES:
 		fix_devices(copy);
 		break;
@@ -1044,6 +1078,8 @@ static int read_sections(struct reader *r, struct bs_snapshot *s,
 	/* A site's numbers are in both. */
 	if (sections & BS_SNAP_SITES)
 		sections |= BS_SNAP_ESTIMATES | BS_SNAP_AGES;
+	if (sections & BS_SNAP_EVENTS)
+		sections |= BS_SNAP_PINS;
 	ret = check_file(r);
 	if (!ret)
 		ret = read_at(r, &header, sizeof(header), 0);
@@ -1171,6 +1207,7 @@ SECTION_ACCESSORS(area, areas, BS_SEC_AREAS)
 SECTION_ACCESSORS(node, nodes, BS_SEC_NODES)
 SECTION_ACCESSORS(module, modules, BS_SEC_MODULES)
 SECTION_ACCESSORS(event, events, BS_SEC_EVENTS)
+SECTION_ACCESSORS(pins, pins, BS_SEC_PINS)
 SECTION_ACCESSORS(device, devices, BS_SEC_DEVICES)
 SECTION_ACCESSORS(owner, owners, BS_SEC_OWNERS)
 SECTION_ACCESSORS(thread, threads, BS_SEC_THREADS)

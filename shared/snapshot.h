@@ -17,7 +17,7 @@
  *  - a site's cohorts are those of one moment, or, of a site whose cohorts move all
  *    the time, the tenth reading; ages that say they are another's are left out;
  *  - a node's parent is smaller than the node; a site's node exists (else 0),
- *    the site of an area, owner or event exists (else 0); frees <= allocs, bytes_freed <=
+ *    the site of an area, owner, event or pin exists (else 0); frees <= allocs, bytes_freed <=
  *    bytes_allocated at every site and in every estimate;
  *  - there are no shards: what they counted was added to the site that they count
  *    for (peaks, too, as an upper bound), their records are empty, and who refers to
@@ -49,6 +49,7 @@
 #define BS_SNAP_DEVICES (1U << BS_SEC_DEVICES)
 #define BS_SNAP_OWNERS	(1U << BS_SEC_OWNERS)
 #define BS_SNAP_THREADS (1U << BS_SEC_THREADS)
+#define BS_SNAP_PINS	(1U << BS_SEC_PINS) /* along with events */
 /* These come along with sites. */
 #define BS_SNAP_ESTIMATES (1U << BS_SEC_ESTIMATES)
 #define BS_SNAP_AGES	  (1U << BS_SEC_AGES)
@@ -121,6 +122,10 @@ const struct bs_abi_module *bs_snapshot_module(const struct bs_snapshot *s,
 uint64_t bs_snapshot_nr_events(const struct bs_snapshot *s);
 const struct bs_abi_event *bs_snapshot_event(const struct bs_snapshot *s,
 					     uint64_t i);
+/* By number; pins.h finds those of an event. */
+uint64_t bs_snapshot_nr_pins(const struct bs_snapshot *s);
+const struct bs_abi_pins *bs_snapshot_pins(const struct bs_snapshot *s,
+					   uint64_t i);
 uint64_t bs_snapshot_nr_devices(const struct bs_snapshot *s);
 const struct bs_abi_device *bs_snapshot_device(const struct bs_snapshot *s,
 					       uint64_t i);

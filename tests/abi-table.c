@@ -114,7 +114,8 @@ static const struct section sections[] = {
 	  sizeof(struct bs_abi_thread) },
 	{ "BS_SEC_AGES", BS_SEC_AGES, "bs_abi_ages",
 	  sizeof(struct bs_abi_ages) },
-	{ "BS_SEC_SPARE3", BS_SEC_SPARE3, "not used yet", 0 },
+	{ "BS_SEC_PINS", BS_SEC_PINS, "bs_abi_pins",
+	  sizeof(struct bs_abi_pins) },
 };
 _Static_assert(sizeof(sections) / sizeof(sections[0]) == BS_ABI_NR_SECTIONS,
 	       "every section is listed");

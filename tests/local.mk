@@ -15,6 +15,7 @@ MM_TESTS = \
 	tests/unit/test_mm_all \
 	tests/unit/test_mm_corrupt \
 	tests/unit/test_mm_random \
+	tests/unit/test_pins \
 	tests/unit/test_slab
 UNIT_TESTS += $(MM_TESTS) tests/unit/locked-arrays
 MM_TEST_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
@@ -44,6 +45,10 @@ tests_unit_test_mm_random_SOURCES = tests/unit/test_mm_random.c \
 tests_unit_test_mm_random_CFLAGS = $(MM_TEST_CFLAGS)
 tests_unit_test_mm_random_LDADD = $(MM_TEST_LIBS)
 
+tests_unit_test_pins_SOURCES = tests/unit/test_pins.c tests/unit/mm_pub.h \
+	tests/unit/mm_model.c tests/unit/mm_model.h
+tests_unit_test_pins_CFLAGS = $(MM_TEST_CFLAGS)
+tests_unit_test_pins_LDADD = $(MM_TEST_LIBS)
 tests_unit_test_slab_SOURCES = tests/unit/test_slab.c \
 	tests/unit/mm_model.c tests/unit/mm_model.h
 tests_unit_test_slab_CFLAGS = $(MM_TEST_CFLAGS)

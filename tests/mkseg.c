@@ -42,6 +42,7 @@ static const struct layout layouts[] = {
 	{ BS_SEC_ESTIMATES, sizeof(struct bs_abi_estimate), 128 },
 	{ BS_SEC_THREADS, sizeof(struct bs_abi_thread), MKSEG_NR_THREADS },
 	{ BS_SEC_AGES, sizeof(struct bs_abi_ages), 128 },
+	{ BS_SEC_PINS, sizeof(struct bs_abi_pins), MKSEG_PINS_SLOTS },
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -444,6 +445,38 @@ static void add_events(struct mkseg *m)
 	h->section[BS_SEC_EVENTS].count = MKSEG_EVENTS;
 }
 
+/* Two laps of the ring, all but the last of an event that was overwritten. */
+static void add_pins(struct mkseg *m)
+{
+	struct bs_abi_header *h = mkseg_header(m);
+	const uint64_t last = 2 * MKSEG_PINS_SLOTS;
+
+	for (uint64_t n = 1; n <= last; n++) {
+		struct bs_abi_pins *pins =
+			mkseg_record(m, BS_SEC_PINS, n % MKSEG_PINS_SLOTS);
+
+		pins->number = n;
+		pins->event = n == last ? MKSEG_PINS_EVENT : 1;
+		pins->time_ns = h->created_ns + n;
+		pins->order = 8;
+		pins->nr_blocks = 64;
+		pins->nr_free = 1;
+		pins->nr_partial = 50;
+		pins->nr_holders = 6;
+		for (uint32_t i = 0; i < pins->nr_holders; i++)
+			pins->holder[i] = (struct bs_abi_pin){
+				.site = i % 2 ? 0 : 1 + i / 2,
+				.use = i % 2 ? (i == 1 ? BS_USE_SLAB
+						       : BS_USE_TABLE)
+					     : 0,
+				.blocks = 50 - 8 * i,
+				.alone = i ? 0 : 12,
+				.pages = i == 3 ? 1 : 100 - i,
+			};
+	}
+	h->section[BS_SEC_PINS].count = last;
+}
+
 /* ---- modules ------------------------------------------------------------ */
 
 static void copy_build_id(struct bs_abi_module *module,
@@ -615,6 +648,7 @@ struct mkseg *mkseg_new(void)
 	add_owners(m);
 	dl_iterate_phdr(add_module, m);
 	add_events(m);
+	add_pins(m);
 	*(uint64_t *)mkseg_record(m, BS_SEC_VMSTAT, BS_VMSTAT_UNWINDS) = 4711;
 	return m;
 }

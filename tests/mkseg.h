@@ -25,6 +25,8 @@
 #define MKSEG_NR_SITES	  6U  /* 0 unknown, 1 leak, 2 cache, 3 churn, 4 mmap */
 #define MKSEG_EVENTS	  20U /* made; the ring holds fewer */
 #define MKSEG_EVENT_SLOTS 16U
+#define MKSEG_PINS_SLOTS  4U
+#define MKSEG_PINS_EVENT  14U /* whose are the last ones */
 #define MKSEG_LEAK_BYTES  777U
 #define MKSEG_LEAK_NR	  100U
 

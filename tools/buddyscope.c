@@ -72,7 +72,7 @@ const struct tool tools[] = {
 	  "  --unusable     extfrag/unusable_index instead\n" HELP_VIEW, true },
 	{ "failures", tool_run_view,
 	  "[PID|NAME] [--all] [--json] [--format=FORM]",
-	  "Requests that failed: which zone, leak or fragmentation, what to try",
+	  "Requests that failed: which zone, leak or fragmentation, whose, what to try",
 	  "  --all          fallbacks, hot add and other events, too\n" HELP_VIEW
 	  "\nThe segment holds the last events; 'buddyscope log' has older ones.\n",
 	  true },

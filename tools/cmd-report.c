@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "shared/event.h"
+#include "shared/pins.h"
 #include "tools/sites.h"
 
 #define LIMIT_DEFAULT 10
@@ -139,7 +140,8 @@ static void splice(struct bs_buf *out, const char *key, struct bs_buf *line)
 	bs_buf_reset(line);
 }
 
-static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s)
+static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s,
+			    struct bs_symbolizer *sym)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 	struct bs_json json;
@@ -169,6 +171,7 @@ static void put_header_json(struct bs_buf *out, const struct bs_snapshot *s)
 
 		bs_json_object(&json, NULL);
 		bs_event_json(&json, s, e);
+		bs_pins_json(&json, s, sym, bs_pins_of_event(s, e->number));
 		bs_json_object_end(&json);
 	}
 	bs_json_array_end(&json);
@@ -179,7 +182,7 @@ static void report_json(struct bs_buf *out, const struct report *r)
 {
 	struct bs_buf line = BS_BUF_INIT;
 
-	put_header_json(out, r->snapshot);
+	put_header_json(out, r->snapshot, r->symbolizer);
 	if (out->len) /* the object stays open for the parts */
 		out->data[--out->len] = '\0';
 	for (const struct bs_view *v = bs_views; v->name; v++) {

@@ -197,6 +197,11 @@ void mm_atomic_work(void (*free_fn)(void *p))
 	}
 	if (work & MM_WORK_DECAY)
 		mm_decay_poll(sys_now_coarse_ns());
+	if (work & MM_WORK_PINS) {
+		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_PINS,
+				   __ATOMIC_ACQ_REL);
+		mm_pins_make();
+	}
 }
 
 int atomic_lookup(const void *p, struct mm_block *b)

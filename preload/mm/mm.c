@@ -209,7 +209,8 @@ static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
 	ev->type = e->type;
 	ev->tid = mm.sandboxed ? 0 : (uint32_t)sys_gettid();
 	ev->order = e->order;
-	ev->gfp = e->gfp & ~(__GFP_NOGROW | __GFP_TRY); /* our own */
+	ev->gfp = e->gfp &
+		  ~(__GFP_NOGROW | __GFP_TRY | __GFP_LOCKED); /* our own */
 	ev->addr = e->addr;
 	ev->bytes = e->bytes;
 	ev->zone = e->zone_nr < 0 ? BS_EVENT_NO_ZONE : (uint32_t)e->zone_nr;
@@ -258,6 +259,7 @@ void mm_event_make(const struct mm_event *e)
 	fill_event(ev, e);
 	__atomic_store_n(&ev->number, number, __ATOMIC_RELEASE);
 	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
+	mm_pins_want(e, number, now_ns);
 out:
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
 }
@@ -381,6 +383,7 @@ static void forget_publication(void)
 
 	mm_wipe->alive = 1;
 	mm.nr_events = 0;
+	mm.pins = (struct mm_pins){ 0 };
 	while (mm.area_slot_next > 1 &&
 	       (slot = bitset_first(&mm.area_slot_free)) != BITSET_NONE)
 		bitset_clear(&mm.area_slot_free, slot);

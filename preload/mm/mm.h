@@ -165,6 +165,7 @@ typedef uint32_t gfp_t;
 #define __GFP_RECLAIMABLE 0x2000U /* comes back soon: short-lived */
 #define __GFP_NOGROW	  0x4000U /* NULL where a fixed zone would grow; no report */
 #define __GFP_TRY	  0x8000U /* NULL is no failure: there is another way */
+#define __GFP_LOCKED	  0x200000U /* a lock is held: nothing is reclaimed */
 #define __GFP_ZONE(nr)	  (((gfp_t)(nr) + 1) << 16) /* ask this zone first */
 #define __GFP_ZONE_MASK	  BS_GFP_ZONE_MASK
 
@@ -539,6 +540,7 @@ struct mm_pub {
 	struct bs_abi_area *areas;
 	uint8_t *pagemap;
 	struct bs_abi_event *events;
+	struct bs_abi_pins *pins;
 	uint64_t *vmstat;
 	struct bs_abi_device *devices;
 	struct bs_abi_owner *owners;
@@ -651,12 +653,21 @@ struct mm_atomic {
 };
 #define MM_WORK_ATOMIC 1U /* what handlers freed and took */
 #define MM_WORK_DECAY  2U /* look whether free memory is to go back now */
+#define MM_WORK_PINS   4U /* whose memory is between the free pages */
 
 /* How many events of a type were made lately; guarded by the event lock. */
 struct mm_ratelimit {
 	uint64_t begin_ns;
 	uint32_t nr_made;
 	uint32_t nr_suppressed;
+};
+
+/* The walk that pins.c is to make; guarded by the event lock. */
+struct mm_pins {
+	uint64_t event; /* 0: none */
+	unsigned int zone_nr, order;
+	uint64_t last_ns;
+	uint64_t nr; /* records made */
 };
 
 /*
@@ -720,6 +731,7 @@ struct mm {
 	bool sandboxed;	   /* a seccomp filter is on: no unusual system call */
 	struct sys_lock event_lock;
 	uint64_t nr_events;
+	struct mm_pins pins;
 	uint64_t vmstat[BS_NR_VMSTAT];
 	struct mm_config config;
 	struct kmem_cache *kmalloc_table[KMALLOC_NR_STEPS];
@@ -917,6 +929,12 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size);
 
 /* Give free memory back now.  Returns bytes given back. */
 size_t mm_trim(void);
+/*
+ * What is kept for reuse goes back to the zones, before a request is refused: kept
+ * areas, objects in arrays, free slabs.  Source: the kernel's direct reclaim.
+ * Context: no lock held.
+ */
+void mm_reclaim(void);
 
 /*
  * For handlers that interrupted this thread inside the engine: from the reserve,
@@ -1082,6 +1100,16 @@ struct mm_event {
 	const char *name; /* of a cache, device or carve-out; NULL: none */
 };
 void mm_event_make(const struct mm_event *e);
+
+/*
+ * pins.c: event `number` was made of e.  Where it tells of pages that are free but
+ * scattered, the caller looks on its way out whose memory is between them.
+ * Context: event lock held.
+ */
+void mm_pins_want(const struct mm_event *e, uint64_t number, uint64_t now_ns);
+/* The look.  mm_atomic_work() calls it.  Context: no lock held. */
+void mm_pins_make(void);
+
 static inline void mm_event(uint32_t type, int zone_nr, unsigned int order,
 			    gfp_t gfp, uint64_t addr, uint64_t bytes)
 {

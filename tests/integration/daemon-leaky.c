@@ -11,6 +11,9 @@
  *           collect()      rises for a second, then all goes (sawtooth)
  *           put_ballast()  as many times 16 KiB as the second argument says,
  *                          three a tick from tick 50 on: fills a small zone
+ *           scatter_page() with a third argument, before the first tick: fills a
+ *                          zone with pages and frees all but each 64th, and a
+ *                          block of 2 MiB is asked for in vain
  *         It says "tick N" on each line of its output, and ends on end of
  *         input, or by itself after the ticks of the first argument.
  * Layer:  test.
@@ -19,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "buddyscope/mm.h"
 
 #define NOINLINE __attribute__((noinline))
 #define TICK_MS	 20
@@ -75,12 +80,34 @@ static NOINLINE void put_ballast(unsigned int tick, unsigned int blocks)
 			lost = malloc(16384);
 }
 
+static NOINLINE void *scatter_page(void)
+{
+	void *volatile p = malloc(4096); /* SCATTER: this line */
+
+	return p;
+}
+
+static void scatter(void)
+{
+	static void *page[4096];
+	size_t nr = 0;
+
+	while (nr < 4096 && (page[nr] = scatter_page()))
+		nr++;
+	while (nr--)
+		if (nr % 64)
+			free(page[nr]);
+	lost = bs_get_free_pages(BS_GFP_KERNEL, 9);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int ticks = argc > 1 ? (unsigned int)atoi(argv[1]) : 0;
 	unsigned int ballast = argc > 2 ? (unsigned int)atoi(argv[2]) : 0;
 	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
 
+	if (argc > 3)
+		scatter();
 	for (unsigned int tick = 0; !ticks || tick < ticks; tick++) {
 		leak_tick();
 		if (tick % 5 == 0)

@@ -33,5 +33,6 @@ tests_unit_test_symbols_LDADD = libshared.la $(CMOCKA_LIBS)
 
 # -g -O1: each site stays a call of its own and has a line.
 tests_integration_daemon_leaky_SOURCES = tests/integration/daemon-leaky.c
+tests_integration_daemon_leaky_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/include
 tests_integration_daemon_leaky_CFLAGS = $(AM_CFLAGS) -g -O1
 tests_integration_daemon_leaky_LDFLAGS =

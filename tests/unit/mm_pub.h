@@ -17,6 +17,7 @@
 #include "preload/mm/mm.h"
 
 #define PUB_EVENTS 64
+#define PUB_PINS   64
 #define PUB_AREAS  256
 #define PUB_CACHES 64
 
@@ -26,6 +27,7 @@ static struct mm_pub_tables {
 	struct bs_abi_cache caches[PUB_CACHES];
 	struct bs_abi_area areas[PUB_AREAS];
 	struct bs_abi_event events[PUB_EVENTS];
+	struct bs_abi_pins pins[PUB_PINS];
 	struct bs_abi_device devices[MM_MAX_DEVICES];
 	uint64_t vmstat[BS_NR_VMSTAT];
 } pub;
@@ -49,11 +51,13 @@ static inline void pub_attach(void)
 	pub.header.section[BS_SEC_EVENTS].capacity = PUB_EVENTS;
 	pub.header.section[BS_SEC_EVENTS].elem_bytes =
 		sizeof(struct bs_abi_event);
+	pub.header.section[BS_SEC_PINS].capacity = PUB_PINS;
 	pub.header.section[BS_SEC_DEVICES].capacity = MM_MAX_DEVICES;
 	to->zones = pub.zones;
 	to->caches = pub.caches;
 	to->areas = pub.areas;
 	to->events = pub.events;
+	to->pins = pub.pins;
 	to->devices = pub.devices;
 	to->vmstat = pub.vmstat;
 	to->claim = pub_claim;

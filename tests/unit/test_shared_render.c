@@ -700,7 +700,14 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 		  "NORMAL: 17*4kB 9*8kB ");
 	has(text,
 	    "Verdict: fragmentation of zone DMA: 104kB are free, but the largest free block has 32kB (order 3); fragmentation index of order 8: 0.890 (0 lack of memory, 1 fragmentation)\n"
-	    "Held by:  ");
+	    "Pinned:   50 of 64 blocks of 1024kB are at least half free; in them lie\n"
+	    "          in 50 (alone in 12), 100 pages, site 1: ");
+	has(text,
+	    "          in 42, 99 pages, slab pages of no known call site (slabs' descriptors)\n"
+	    "          in 34, 98 pages, site 2: ");
+	has(text, "          in 26, 1 page, buddyscope's own\n"
+		  "          ... 2 more\n"
+		  "Held by:  ");
 	has(text, "To try:   is it a leak? buddyscope leaks ");
 	has(text, "\n          large=whole");
 	has(text, "memmap=SIZE$NAME\n");
@@ -716,8 +723,45 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	has(bs_buf_str(&out),
 	    "\"cause\":\"fragmentation\",\"fragmentation_index\":0.890,"
 	    "\"zones\":[{\"name\":\"DMA\",\"managed_pages\":256,");
+	has(bs_buf_str(&out), "\"pinned\":null");
+	has(bs_buf_str(&out),
+	    ",\"order\":8,\"blocks\":64,\"free_blocks\":1,\"partial_blocks\":50,"
+	    "\"nr_holders\":6,\"holders\":[{\"site\":1,\"use\":null,"
+	    "\"blocks\":50,\"alone\":12,\"pages\":100,\"stack\":[");
+	has(bs_buf_str(&out), "{\"site\":0,\"use\":\"slab\",\"blocks\":42,"
+			      "\"alone\":0,\"pages\":99}");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
+}
+
+/* What was not recorded has no site; of blocks that are all used nobody is to blame. */
+static void failures_say_when_nobody_is_known_to_pin(void **state)
+{
+	const struct bs_render_options opt = { 0 };
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_pins *pins = mkseg_record(m, BS_SEC_PINS, 0);
+	struct bs_buf out = BS_BUF_INIT;
+	struct bs_snapshot *s;
+	char err[512];
+
+	(void)state;
+	mkseg_header(m)->trace_mode = BS_TRACE_AUTO;
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	bs_view_find("failures")->text(&out, s, &opt);
+	has(bs_buf_str(&out),
+	    "99 pages, slab pages of no known call site (trace=exact knows it)\n");
+	bs_snapshot_free(s);
+	bs_buf_reset(&out);
+	pins->nr_partial = pins->nr_holders = 0;
+	s = test_read(m, err, sizeof(err));
+	assert_non_null(s);
+	bs_view_find("failures")->text(&out, s, &opt);
+	has(bs_buf_str(&out),
+	    "\nPinned:   none of 64 blocks of 1024kB is at least half free: what is used is everywhere\nHeld by:  ");
+	bs_snapshot_free(s);
+	bs_buf_free(&out);
+	mkseg_free(m);
 }
 
 /* Of a mapping for which no frame was taken nothing is missing. */
@@ -926,6 +970,7 @@ int main(void)
 		cmocka_unit_test(cause_follows_the_fragmentation_index),
 		cmocka_unit_test(
 			failures_text_tells_what_where_why_and_what_to_try),
+		cmocka_unit_test(failures_say_when_nobody_is_known_to_pin),
 		cmocka_unit_test(failures_blame_no_mapping_without_frames),
 		cmocka_unit_test(failures_say_how_many_were_left_out),
 		cmocka_unit_test(leak_with_samples_is_marked_as_an_estimate),

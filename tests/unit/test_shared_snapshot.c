@@ -26,6 +26,7 @@ static const unsigned int record_sections[] = {
 	BS_SEC_ZONES,	BS_SEC_CACHES,	BS_SEC_AREAS,	  BS_SEC_NODES,
 	BS_SEC_SITES,	BS_SEC_MODULES, BS_SEC_EVENTS,	  BS_SEC_VMSTAT,
 	BS_SEC_DEVICES, BS_SEC_OWNERS,	BS_SEC_ESTIMATES, BS_SEC_AGES,
+	BS_SEC_PINS,
 };
 #define NR_RECORD_SECTIONS                                                     \
 	(sizeof(record_sections) / sizeof(record_sections[0]))
@@ -506,6 +507,43 @@ static void read_event_of_another_lap_is_left_out(void **state)
 	event->number += 1;
 	s = expect_read(m);
 	assert_int_equal(bs_snapshot_nr_events(s), MKSEG_EVENT_SLOTS - 2);
+	bs_snapshot_free(s);
+	mkseg_free(m);
+}
+
+static void read_pins_are_a_ring_that_names_sites(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_pins *pins;
+	struct bs_snapshot *s;
+
+	(void)state;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_nr_pins(s), MKSEG_PINS_SLOTS);
+	for (uint64_t i = 0; i < MKSEG_PINS_SLOTS; i++)
+		assert_int_equal(bs_snapshot_pins(s, i)->number,
+				 MKSEG_PINS_SLOTS + 1 + i);
+	assert_int_equal(bs_snapshot_pins(s, 3)->holder[2].site, 2);
+	bs_snapshot_free(s);
+
+	pins = mkseg_record(m, BS_SEC_PINS, 1);
+	pins->number += 1; /* of another slot */
+	pins = mkseg_record(m, BS_SEC_PINS, 2);
+	pins->order = BS_NR_ORDERS;
+	pins = mkseg_record(m, BS_SEC_PINS, 0);
+	pins->holder[0].site = 100000;
+	pins->holder[7].site = UINT32_MAX;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_nr_pins(s), MKSEG_PINS_SLOTS - 2);
+	assert_int_equal(bs_snapshot_pins(s, 1)->number, 2 * MKSEG_PINS_SLOTS);
+	assert_int_equal(bs_snapshot_pins(s, 1)->holder[0].site, 0);
+	assert_int_equal(bs_snapshot_pins(s, 1)->holder[7].site, 0);
+	bs_snapshot_free(s);
+
+	/* a writer that has no such section */
+	mkseg_header(m)->section[BS_SEC_PINS].capacity = 0;
+	s = expect_read(m);
+	assert_int_equal(bs_snapshot_nr_pins(s), 0);
 	bs_snapshot_free(s);
 	mkseg_free(m);
 }
@@ -1136,6 +1174,7 @@ int main(void)
 		cmocka_unit_test(
 			read_site_freed_more_than_allocated_is_clamped),
 		cmocka_unit_test(read_event_of_another_lap_is_left_out),
+		cmocka_unit_test(read_pins_are_a_ring_that_names_sites),
 		cmocka_unit_test(read_ages_of_another_are_left_out),
 		cmocka_unit_test(read_estimate_counts_into_live_bytes),
 		cmocka_unit_test(

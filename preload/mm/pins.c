@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pins.c - whose memory lies between the free pages.
+ *
+ * Owns:   mm.pins (what is to be looked at), the ring of struct bs_abi_pins.
+ * Layer:  mm, top.
+ * Locks:  all for the walk, by mm_fork_prepare(); the event lock for mm.pins.  Memory
+ *         by mmap, so that no zone is asked for any while it is looked at.
+ *
+ * A request that fails though enough pages are free asks for a walk, which the same
+ * thread makes on its way out, when it holds no lock.  What it finds are call sites
+ * by the blocks that they keep: the kernel's page_owner, for one order.
+ */
+#include <string.h>
+
+#include "preload/mm/memblock.h"
+#include "preload/mm/page_alloc.h"
+#include "preload/mm/slab.h"
+#include "preload/mm/vmalloc.h"
+
+#define PINS_MAX_SECTIONS 256UL	       /* in one walk: 1 GiB */
+#define PINS_INTERVAL_NS  1000000000UL /* between two */
+
+/* Sites, and behind them memory without a site, by its use. */
+#define NR_SITES (1U << TAG_SITE_BITS)
+#define NR_KEYS	 (NR_SITES + BS_MAX_USES)
+
+/* What is known of one key. */
+struct pin {
+	uint32_t slab;	      /* the last one that it was found in */
+	uint32_t block_pages; /* in this block */
+	uint32_t blocks, alone, pages;
+};
+
+struct walk {
+	struct pin *pin;
+	uint32_t *keys; /* of this block */
+	uint32_t nr_keys;
+	uint32_t *holders; /* keys of partial blocks */
+	uint32_t nr_slabs;
+	struct bs_abi_pins *out;
+};
+
+/* ---- what is to be looked at ------------------------------------------------------ */
+
+static bool is_scattered(const struct mm_event *e)
+{
+	return (e->type == BS_EVENT_ALLOC_FAILED ||
+		e->type == BS_EVENT_DMA_FAILED) &&
+	       e->zone_nr >= 0 && e->order && e->order < MAX_ORDER &&
+	       mm.zone[e->zone_nr].stat.free_pages >= 1UL << e->order;
+}
+
+void mm_pins_want(const struct mm_event *e, uint64_t number, uint64_t now_ns)
+{
+	struct mm_pins *p = &mm.pins;
+
+	if (p->event || !is_scattered(e) ||
+	    (p->last_ns && now_ns - p->last_ns < PINS_INTERVAL_NS))
+		return;
+	p->event = number;
+	p->zone_nr = (unsigned int)e->zone_nr;
+	p->order = e->order;
+	p->last_ns = now_ns;
+	__atomic_fetch_or(&mm.atomic.work, MM_WORK_PINS, __ATOMIC_RELEASE);
+}
+
+/* ---- one block ---------------------------------------------------------------------- */
+
+static void note(struct walk *w, uint32_t key, uint64_t pages)
+{
+	struct pin *pin = &w->pin[key];
+
+	if (!pin->block_pages)
+		w->keys[w->nr_keys++] = key;
+	pin->block_pages += (uint32_t)pages;
+}
+
+static uint32_t tag_key(uint64_t tag, uint32_t use)
+{
+	return tag_is_live(tag) && tag_site(tag) ? tag_site(tag)
+						 : NR_SITES + use;
+}
+
+/* With tracing, caches without tags are the library's own. */
+static uint32_t unknown_key(const struct kmem_cache *cachep)
+{
+	bool own = mm.config.tags && !(cachep->flags & SLAB_TAGS);
+
+	return NR_SITES + (own ? BS_USE_TABLE : BS_USE_SLAB);
+}
+
+/* Each site that has an object in the slab has its pages. */
+static void note_slab(struct walk *w, const struct slab *slabp, uint64_t pages)
+{
+	const uint64_t *tags = slab_tags(slabp->cache, slabp);
+	uint32_t i, key, slab = ++w->nr_slabs;
+	bool known = false;
+
+	for (i = 0; tags && i < slabp->cache->num; i++) {
+		key = tag_key(__atomic_load_n(&tags[i], __ATOMIC_RELAXED),
+			      BS_USE_SLAB);
+		if (key >= NR_SITES)
+			continue;
+		known = true;
+		if (w->pin[key].slab == slab)
+			continue;
+		w->pin[key].slab = slab;
+		note(w, key, pages);
+	}
+	if (!known)
+		note(w, unknown_key(slabp->cache), pages);
+}
+
+/* One that is kept for reuse is nobody's. */
+static void note_area(struct walk *w, const struct page *page, uint64_t pages)
+{
+	const struct vm_struct *area = page->area;
+
+	note(w, tag_key(area->flags & BS_AREA_LAZY ? 0 : area->tag, page->use),
+	     pages);
+}
+
+static bool is_free(const struct page *page)
+{
+	return page_kind(page) == PK_FREE || page_kind(page) == PK_PCP;
+}
+
+/* So many pages, in this block, of what begins at page. */
+static void note_pages(struct walk *w, const struct page *page, uint64_t pages)
+{
+	switch (page_kind(page)) {
+	case PK_SLAB:
+		note_slab(w, page->slab, pages);
+		break;
+	case PK_LARGE:
+		note(w,
+		     tag_key(__atomic_load_n(&page->tag, __ATOMIC_RELAXED),
+			     page->use),
+		     pages);
+		break;
+	case PK_LENT:
+		note_area(w, page, pages);
+		break;
+	case PK_TRANSIT:
+		note(w, NR_SITES + page->use, pages);
+		break;
+	default:
+		note(w, NR_SITES + BS_USE_TABLE, pages);
+	}
+}
+
+/* Each used thing from that at head on, as far as it lies in the block. */
+static void note_block(struct walk *w, uint64_t head, uint64_t start,
+		       uint64_t end)
+{
+	uint32_t i;
+
+	while (head < end) {
+		const struct page *page = pfn_to_page(head);
+		uint64_t next = head + MAX(page_span(page), 1UL);
+
+		if (!is_free(page))
+			note_pages(w, page, MIN(next, end) - MAX(head, start));
+		head = next;
+	}
+	for (i = 0; i < w->nr_keys; i++) {
+		struct pin *pin = &w->pin[w->keys[i]];
+
+		if (!pin->blocks++)
+			w->holders[w->out->nr_holders++] = w->keys[i];
+		pin->alone += w->nr_keys == 1;
+		pin->pages += pin->block_pages;
+		pin->block_pages = 0;
+	}
+	w->nr_keys = 0;
+}
+
+/* The block from start on; *head is what its first page belongs to, then the next's. */
+static void walk_block(struct walk *w, uint64_t *head, uint64_t start)
+{
+	uint64_t size = 1UL << w->out->order, end = start + size;
+	uint64_t at = *head, first = at, used = 0;
+
+	for (;;) {
+		const struct page *page = pfn_to_page(at);
+		uint64_t next = at + MAX(page_span(page), 1UL);
+
+		if (!is_free(page))
+			used += MIN(next, end) - MAX(at, start);
+		if (next > end)
+			break;
+		at = next;
+		if (at == end)
+			break;
+	}
+	*head = at;
+	w->out->nr_blocks++;
+	w->out->nr_free += !used;
+	if (!used || used * 2 > size)
+		return;
+	w->out->nr_partial++;
+	note_block(w, first, start, end);
+}
+
+/* ---- the walk --------------------------------------------------------------------------- */
+
+static void walk_section(struct walk *w, uint64_t pfn)
+{
+	uint64_t stop = pfn + SECTION_PAGES, head = pfn;
+
+	for (; pfn < stop; pfn += 1UL << w->out->order)
+		walk_block(w, &head, pfn);
+}
+
+static void walk_zone(struct walk *w, const struct zone *zone)
+{
+	uint64_t nr_sections = zone->stat.spanned_pages >> SECTION_ORDER;
+	uint64_t step = nr_sections / PINS_MAX_SECTIONS + 1, i;
+	uint64_t first = zone->start_pfn >> SECTION_ORDER;
+
+	for (i = first; i < first + nr_sections; i += step) {
+		uint8_t state = section_state(i);
+
+		if (!(state & SECT_ONLINE))
+			continue;
+		if (state & SECT_FRESH) { /* nothing was ever taken from it */
+			w->out->nr_blocks += SECTION_PAGES >> w->out->order;
+			w->out->nr_free += SECTION_PAGES >> w->out->order;
+			continue;
+		}
+		walk_section(w, i << SECTION_ORDER);
+	}
+}
+
+static bool keeps_more(const struct pin *a, const struct bs_abi_pin *b)
+{
+	if (a->blocks != b->blocks)
+		return a->blocks > b->blocks;
+	return a->alone != b->alone ? a->alone > b->alone : a->pages > b->pages;
+}
+
+/* nr of the holders are in their places. */
+static void rank(struct bs_abi_pins *out, uint32_t nr, const struct pin *pin,
+		 uint32_t key)
+{
+	uint32_t i = MIN(nr, BS_NR_PINS);
+
+	for (; i && keeps_more(pin, &out->holder[i - 1]); i--)
+		if (i < BS_NR_PINS)
+			out->holder[i] = out->holder[i - 1];
+	if (i < BS_NR_PINS)
+		out->holder[i] = (struct bs_abi_pin){
+			.site = key < NR_SITES ? key : 0,
+			.use = key < NR_SITES ? 0 : key - NR_SITES,
+			.blocks = pin->blocks,
+			.alone = pin->alone,
+			.pages = pin->pages
+		};
+}
+
+static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
+{
+	size_t pin_bytes = NR_KEYS * sizeof(struct pin);
+	size_t bytes = pin_bytes + 2 * NR_KEYS * sizeof(uint32_t);
+	char *memory = sys_reserve(bytes);
+	struct walk w = { .out = out };
+	uint32_t i;
+
+	if (!memory)
+		return;
+	w.pin = (struct pin *)(void *)memory;
+	w.keys = (uint32_t *)(void *)(memory + pin_bytes);
+	w.holders = w.keys + NR_KEYS;
+	mm_fork_prepare();
+	walk_zone(&w, &mm.zone[what->zone_nr]);
+	mm_fork_parent();
+	for (i = 0; i < out->nr_holders; i++)
+		rank(out, i, &w.pin[w.holders[i]], w.holders[i]);
+	sys_munmap(memory, bytes);
+}
+
+static void publish_locked(const struct bs_abi_pins *found)
+{
+	const struct mm_pub *pub = &mm_wipe->pub;
+	struct bs_abi_section *sec;
+	struct bs_abi_pins *out;
+	uint64_t number = ++mm.pins.nr;
+
+	if (!pub->pins)
+		return;
+	sec = &pub->header->section[BS_SEC_PINS];
+	out = &pub->pins[number % sec->capacity];
+	if (!pub->claim(out, sizeof(*out)))
+		return;
+	__atomic_store_n(&out->number, 0, __ATOMIC_SEQ_CST);
+	memcpy((char *)out + sizeof(number),
+	       (const char *)found + sizeof(number),
+	       sizeof(*out) - sizeof(number));
+	__atomic_store_n(&out->number, number, __ATOMIC_RELEASE);
+	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
+}
+
+void mm_pins_make(void)
+{
+	struct bs_abi_pins found = { 0 };
+	struct mm_pins what;
+
+	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
+	what = mm.pins;
+	mm.pins.event = 0;
+	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+	if (!what.event) /* another thread was first */
+		return;
+	found.event = what.event;
+	found.time_ns = sys_now_ns();
+	found.zone = what.zone_nr;
+	found.order = what.order;
+	walk(&what, &found);
+	if (!found.nr_blocks)
+		return;
+	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
+	publish_locked(&found);
+	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* pins.c - see pins.h. */
+#include "shared/pins.h"
+
+#include <inttypes.h>
+
+#include "shared/sitestack.h"
+
+#define TOLD	    4U /* holders of which a text tells */
+#define TOLD_FRAMES 4U
+
+const struct bs_abi_pins *bs_pins_of_event(const struct bs_snapshot *s,
+					   uint64_t number)
+{
+	for (uint64_t i = 0; i < bs_snapshot_nr_pins(s); i++)
+		if (bs_snapshot_pins(s, i)->event == number)
+			return bs_snapshot_pins(s, i);
+	return NULL;
+}
+
+size_t bs_pins_named(const struct bs_abi_pins *pins)
+{
+	return pins->nr_holders < BS_NR_PINS ? pins->nr_holders : BS_NR_PINS;
+}
+
+static const char *use_key(uint32_t use)
+{
+	switch (use) {
+#define X(id, nr, key)                                                         \
+	case nr:                                                               \
+		return key;
+		BS_USE_TABLE(X)
+#undef X
+	}
+	return "other";
+}
+
+void bs_pin_no_site(struct bs_buf *out, const struct bs_abi_pin *pin)
+{
+	if (pin->use == BS_USE_TABLE)
+		bs_buf_puts(out, "buddyscope's own");
+	else
+		bs_buf_printf(out, "%s pages of no known call site",
+			      use_key(pin->use));
+}
+
+/* Every object of the program has a site. */
+static bool is_exact(const struct bs_snapshot *s)
+{
+	const struct bs_abi_header *h = bs_snapshot_header(s);
+
+	return h->trace_mode == BS_TRACE_EXACT && !h->trace_gaps;
+}
+
+static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
+		       struct bs_symbolizer *sym, const struct bs_abi_pin *pin)
+{
+	bs_buf_printf(out, "          in %" PRIu32, pin->blocks);
+	if (pin->alone)
+		bs_buf_printf(out, " (alone in %" PRIu32 ")", pin->alone);
+	bs_buf_printf(out, ", %" PRIu32 " page%s, ", pin->pages,
+		      pin->pages == 1 ? "" : "s");
+	if (pin->site) {
+		bs_buf_printf(out, "site %" PRIu32 ": ", pin->site);
+		bs_site_stack_line(out, s, sym, pin->site, TOLD_FRAMES);
+	} else {
+		bs_pin_no_site(out, pin);
+		if (pin->use == BS_USE_SLAB)
+			bs_buf_puts(out, is_exact(s)
+						 ? " (slabs' descriptors)"
+						 : " (trace=exact knows it)");
+	}
+	bs_buf_putc(out, '\n');
+}
+
+void bs_pins_text(struct bs_buf *out, const struct bs_snapshot *s,
+		  struct bs_symbolizer *sym, const struct bs_abi_pins *pins)
+{
+	size_t nr = bs_pins_named(pins);
+	unsigned int kb = BS_ABI_PAGE_BYTES / 1024 << pins->order;
+
+	if (!pins->nr_partial) {
+		bs_buf_printf(
+			out,
+			"Pinned:   none of %" PRIu32
+			" blocks of %ukB is at least half free: what is used is everywhere\n",
+			pins->nr_blocks, kb);
+		return;
+	}
+	bs_buf_printf(out,
+		      "Pinned:   %" PRIu32 " of %" PRIu32
+		      " blocks of %ukB are at least half free; in them lie\n",
+		      pins->nr_partial, pins->nr_blocks, kb);
+	for (size_t i = 0; i < nr && i < TOLD; i++)
+		put_holder(out, s, sym, &pins->holder[i]);
+	if (pins->nr_holders > TOLD)
+		bs_buf_printf(out, "          ... %" PRIu32 " more\n",
+			      pins->nr_holders - TOLD);
+}
+
+static void holder_json(struct bs_json *json, const struct bs_snapshot *s,
+			struct bs_symbolizer *sym, const struct bs_abi_pin *pin)
+{
+	bs_json_object(json, NULL);
+	bs_json_u64(json, "site", pin->site);
+	if (pin->site)
+		bs_json_null(json, "use");
+	else
+		bs_json_str(json, "use", use_key(pin->use));
+	bs_json_u64(json, "blocks", pin->blocks);
+	bs_json_u64(json, "alone", pin->alone);
+	bs_json_u64(json, "pages", pin->pages);
+	if (pin->site)
+		bs_site_stack_json(json, "stack", s, sym, pin->site);
+	bs_json_object_end(json);
+}
+
+void bs_pins_json(struct bs_json *json, const struct bs_snapshot *s,
+		  struct bs_symbolizer *sym, const struct bs_abi_pins *pins)
+{
+	if (!pins) {
+		bs_json_null(json, "pinned");
+		return;
+	}
+	bs_json_object(json, "pinned");
+	bs_json_u64(json, "time_ns", pins->time_ns);
+	bs_json_u64(json, "order", pins->order);
+	bs_json_u64(json, "blocks", pins->nr_blocks);
+	bs_json_u64(json, "free_blocks", pins->nr_free);
+	bs_json_u64(json, "partial_blocks", pins->nr_partial);
+	bs_json_u64(json, "nr_holders", pins->nr_holders);
+	bs_json_array(json, "holders");
+	for (size_t i = 0; i < bs_pins_named(pins); i++)
+		holder_json(json, s, sym, &pins->holder[i]);
+	bs_json_array_end(json);
+	bs_json_object_end(json);
+}
