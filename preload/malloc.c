@@ -31,12 +31,13 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
-/* Address space may be short because of what we keep: give it back first. */
+/* Addresses may be short because of free sections, which elastic zones can give back. */
 BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 {
 	void *p;
 
-	if (size <= mm.nr_pfns << PAGE_SHIFT)
+	if (mm.zone[mm.nr_zones - 1].elastic && size <= mm.nr_pfns
+								<< PAGE_SHIFT)
 		mm_trim();
 	p = mm_alloc(size, align, gfp);
 	if (!p)

@@ -13,11 +13,31 @@
 
 #include "shared/sitethread.h"
 
+/* The public header's calls are functions of the program that stand for ours. */
+static bool is_own_header(const struct bs_frame *f)
+{
+	static const char header[] = "/buddyscope/mm.h";
+	size_t len = f->file ? strlen(f->file) : 0;
+
+	return len >= sizeof(header) - 1 &&
+	       !strcmp(f->file + len - (sizeof(header) - 1), header);
+}
+
+static void skip_own_header(const struct bs_frame **frames, size_t *nr,
+			    bool keep_one)
+{
+	while (*nr > keep_one && is_own_header(*frames)) {
+		++*frames;
+		--*nr;
+	}
+}
+
 void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 		     uint64_t site, bs_site_pc_fn *fn, void *arg)
 {
 	const struct bs_site *rec = bs_snapshot_site(s, site);
 	uint64_t pcs[BS_STACK_MAX];
+	bool innermost = true;
 	size_t nr;
 
 	bs_snapshot_stack(s, rec->node, pcs, BS_STACK_MAX, &nr);
@@ -38,6 +58,11 @@ void bs_site_each_pc(const struct bs_snapshot *s, struct bs_symbolizer *sym,
 			plain.offset = m ? pcs[i] - m->bias : 0;
 			frames = &plain;
 		}
+		if (innermost)
+			skip_own_header(&frames, &nr_frames, i + 1 == nr);
+		if (!nr_frames)
+			continue;
+		innermost = false;
 		if (!fn(arg, m, frames, nr_frames))
 			return;
 	}

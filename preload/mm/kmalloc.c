@@ -381,13 +381,18 @@ size_t ksize(const void *p)
 	return mm_lookup(p, &b) ? 0 : b.usable;
 }
 
+void mm_reclaim(void)
+{
+	vmalloc_purge(0);
+	kmem_cache_shrink_all();
+}
+
 size_t mm_trim(void)
 {
 	uint64_t pages = 0, now_ns = sys_now_coarse_ns();
 	unsigned int i;
 
-	vmalloc_purge(0);
-	kmem_cache_shrink_all();
+	mm_reclaim();
 	for (i = 0; i < mm.nr_zones; i++) {
 		struct zone *zone = &mm.zone[i];
 

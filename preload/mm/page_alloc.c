@@ -196,15 +196,34 @@ static uint64_t grow_and_take(struct zone *zone, unsigned int order, gfp_t gfp,
 	return pfn;
 }
 
+static bool zone_grows(gfp_t gfp)
+{
+	return !mm.config.oom_fail && !(gfp & __GFP_NORETRY);
+}
+
+/* Who borrows frames holds the vm lock, and reclaims itself. */
+static bool may_reclaim(gfp_t gfp)
+{
+	if (gfp & __GFP_TRY && !zone_grows(gfp))
+		return false;
+	return !(gfp & (GFP_ATOMIC & ~GFP_HIGH)) &&
+	       !(gfp & (__GFP_LOCKED | __GFP_LENT | __GFP_NORETRY));
+}
+
 /* Fixed zones are exhausted: last resorts, then the report. */
 static uint64_t alloc_slow(unsigned int class_nr, unsigned int order, gfp_t gfp,
 			   enum bs_use use)
 {
 	struct zone *zone = &mm.zone[class_nr];
-	bool grows = !mm.config.oom_fail && !(gfp & __GFP_NORETRY);
+	bool grows = zone_grows(gfp);
 	uint64_t pfn = BITSET_NONE;
 
 	if (!(gfp & __GFP_NORETRY)) {
+		drain_all_pages();
+		pfn = zonelist_take(class_nr, order, gfp, use, false);
+	}
+	if (pfn == BITSET_NONE && may_reclaim(gfp)) {
+		mm_reclaim();
 		drain_all_pages();
 		pfn = zonelist_take(class_nr, order, gfp, use, false);
 	}
@@ -240,6 +259,7 @@ static void lose_block(uint64_t pfn, unsigned int order, enum bs_use use)
 struct page *alloc_pages(gfp_t gfp, unsigned int order, enum bs_use use)
 {
 	unsigned int zone_nr = gfp_zone(gfp);
+	bool reclaimed = false;
 	uint64_t pfn;
 	int err;
 
@@ -260,11 +280,14 @@ again:
 		lose_block(pfn, order, use);
 		goto again;
 	}
-	if (err) {
-		free_page_range(pfn, 1UL << order, use, true);
+	if (!err)
+		return pfn_to_page(pfn);
+	free_page_range(pfn, 1UL << order, use, true);
+	if (reclaimed || !may_reclaim(gfp))
 		return NULL;
-	}
-	return pfn_to_page(pfn);
+	mm_reclaim(); /* addresses may be short, too */
+	reclaimed = true;
+	goto again;
 }
 
 /*
@@ -383,7 +406,7 @@ void *mm_table_alloc(size_t bytes)
 		order++;
 	if (order >= MAX_ORDER)
 		return sys_reserve(bytes);
-	page = alloc_pages(GFP_KERNEL, order, BS_USE_TABLE);
+	page = alloc_pages(GFP_KERNEL | __GFP_LOCKED, order, BS_USE_TABLE);
 	if (!page)
 		return NULL;
 	zero = page->flags & PG_ZERO;

@@ -33,7 +33,8 @@
 #define SLOT_TRIES 4
 
 /* What a caller may add to the cache's own gfpflags. */
-#define GFP_OF_CALLER (GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY)
+#define GFP_OF_CALLER                                                          \
+	(GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY | __GFP_LOCKED)
 
 static void list3_unlock(struct kmem_cache *cachep)
 {

@@ -291,7 +291,8 @@ static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;
-	area->gfp = req->gfp & (__GFP_ZONE_MASK | __GFP_NOWARN | __GFP_TRY);
+	area->gfp = req->gfp &
+		    (__GFP_ZONE_MASK | __GFP_NOWARN | __GFP_TRY | __GFP_NOGROW);
 	if (lend_pages(area, bytes >> PAGE_SHIFT, BS_USE_VMALLOC, true)) {
 		area->gfp &= __GFP_ZONE_MASK; /* for life */
 		return area;
@@ -302,7 +303,7 @@ out_unmap:
 	return NULL;
 }
 
-struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
+static struct vm_struct *try_area(uint64_t bytes, struct vm_request *req)
 {
 	struct vm_struct *area;
 
@@ -328,6 +329,22 @@ struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
 		count_live((int64_t)area->size);
 	}
 	return area;
+}
+
+struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
+{
+	struct vm_request first = *req;
+	struct vm_struct *area;
+
+	first.gfp |= __GFP_NOGROW | __GFP_TRY;
+	area = try_area(bytes, &first);
+	req->window_full = first.window_full;
+	if (area || (first.window_full && first.strict))
+		return area;
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	mm_reclaim();
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	return try_area(bytes, req);
 }
 
 void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp)

@@ -23,7 +23,10 @@ uint64_t vm_space_get(uint64_t bytes, uint64_t align, struct vm_request *req);
 void vm_space_put(uint64_t addr, uint64_t len);
 /* The report of a failure, or of a window that was exceeded. */
 void vm_request_failed(const struct vm_request *req, size_t size, bool served);
-/* A charged area, kept or new; NULL: no memory.  vm lock held. */
+/*
+ * A charged area, kept or new; NULL: no memory.  vm lock held; it is dropped for a while
+ * where memory has to be reclaimed.
+ */
 struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req);
 
 void *vmalloc_alloc(size_t size, size_t align, gfp_t gfp);

@@ -192,7 +192,8 @@ static void unpublish(struct vm_struct *area)
 struct vm_struct *vm_insert(uint64_t addr, uint64_t size, uint32_t flags,
 			    uint32_t prot)
 {
-	struct vm_struct *area = kmem_cache_alloc(mm.vm_cachep, GFP_KERNEL);
+	struct vm_struct *area =
+		kmem_cache_alloc(mm.vm_cachep, GFP_KERNEL | __GFP_LOCKED);
 
 	if (!area)
 		return NULL;
@@ -227,7 +228,7 @@ void vm_remove(struct vm_struct *area)
 char *vm_dup_path(const char *path)
 {
 	size_t len = strlen(path) + 1;
-	char *copy = mm_kmalloc(len, GFP_KERNEL);
+	char *copy = mm_kmalloc(len, GFP_KERNEL | __GFP_LOCKED);
 
 	if (copy)
 		memcpy(copy, path, len);

@@ -199,6 +199,97 @@ static void vmalloc_first_free_of_a_size_keeps_no_frames(void **state)
 	assert_mm_holds();
 }
 
+/* ---- reclaim ------------------------------------------------------------------ */
+
+static void fixed_that_grows(struct mm_config *c)
+{
+	fixed(c);
+	c->oom_fail = false;
+}
+
+/* Most of a fixed zone of 8 MiB is in areas that were freed. */
+static void keep_areas(void)
+{
+	char *p[6];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		assert_non_null(p[i] = vmalloc_alloc(MIB, 1, GFP_KERNEL));
+	for (i = 0; i < ARRAY_SIZE(p); i++)
+		release(p[i]);
+	assert_int_equal(used(BS_USE_VMALLOC), 6 * MIB >> PAGE_SHIFT);
+}
+
+/* ... or in free slabs and in arrays. */
+static void keep_objects(void)
+{
+	static void *p[8192];
+	unsigned int nr = 0;
+
+	while (mm.zone[0].stat.free_pages > 200) {
+		p[nr] = mm_kmalloc(nr % 2 ? 1500 : 30000, GFP_KERNEL);
+		assert_non_null(p[nr]);
+		assert_true(++nr < ARRAY_SIZE(p));
+	}
+	while (nr--)
+		release(p[nr]);
+	assert_true(used(BS_USE_SLAB) > 64);
+}
+
+/* A request that the zone can serve is served, and nobody hears of it. */
+static void reclaim_comes_before_a_refusal(void **state)
+{
+	void (*const keep[])(void) = { keep_areas, keep_objects };
+	void (*const config[])(struct mm_config * c) = { fixed,
+							 fixed_that_grows };
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		start(config[i % 2]);
+		keep[i / 2]();
+		memset(&mm.ratelimit, 0, sizeof(mm.ratelimit));
+		pub.header.section[BS_SEC_EVENTS].count = 0;
+		/* one of both sections of the zone has no table of ours */
+		assert_non_null(alloc_pages_exact(LARGE_MAX, GFP_KERNEL));
+		assert_int_equal(used(BS_USE_VMALLOC), 0);
+		assert_int_equal(pub_nr_events(), 0);
+		assert_int_equal(mm.zone[0].stat.managed_pages,
+				 mm.zone[0].initial_pages);
+		assert_mm_holds();
+		stop(state);
+	}
+}
+
+static void reclaim_comes_before_an_area_is_refused(void **state)
+{
+	(void)state;
+	start(fixed_that_grows);
+	keep_objects();
+	pub.header.section[BS_SEC_EVENTS].count = 0;
+	assert_non_null(vmalloc_alloc(7 * MIB, 1, GFP_KERNEL));
+	assert_int_equal(pub_nr_events(), 0);
+	assert_int_equal(mm.zone[0].stat.managed_pages,
+			 mm.zone[0].initial_pages);
+	assert_mm_holds();
+}
+
+/* Who may not wait, or has another way, leaves what is kept alone. */
+static void reclaim_is_not_for_atomic_requests(void **state)
+{
+	static const gfp_t gfp[] = { GFP_ATOMIC, __GFP_TRY, __GFP_NORETRY,
+				     __GFP_LOCKED };
+	unsigned int i;
+
+	(void)state;
+	start(fixed);
+	keep_areas();
+	for (i = 0; i < ARRAY_SIZE(gfp); i++)
+		assert_null(
+			alloc_pages_exact(LARGE_MAX, gfp[i] | __GFP_NOWARN));
+	assert_int_equal(used(BS_USE_VMALLOC), 6 * MIB >> PAGE_SHIFT);
+	assert_mm_holds();
+}
+
 static void vmalloc_kept_area_comes_zeroed_when_asked(void **state)
 {
 	char *p, *q;
@@ -852,6 +943,9 @@ int main(void)
 		TEST(vmalloc_tagged_array_shows_the_same_site),
 		TEST(vmalloc_bad_sizes_return_null),
 		TEST(vmalloc_first_free_of_a_size_keeps_no_frames),
+		TEST(reclaim_comes_before_a_refusal),
+		TEST(reclaim_comes_before_an_area_is_refused),
+		TEST(reclaim_is_not_for_atomic_requests),
 		TEST(vmalloc_kept_area_comes_zeroed_when_asked),
 		TEST(vmalloc_fails_at_each_page_and_gives_all_back),
 		TEST(vmalloc_window_full_is_refused_and_reported),
