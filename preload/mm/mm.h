@@ -1142,6 +1142,11 @@ static inline uint64_t tag_make(uint32_t site, uint32_t slack, uint32_t birth)
 		       << (TAG_SITE_BITS + TAG_SLACK_BITS) |
 	       (uint64_t)slack << TAG_SITE_BITS | site;
 }
+/* For a walk: tags belong to their objects' owners, who do not stop for it. */
+static inline uint64_t tag_load(const uint64_t *tag)
+{
+	return __atomic_load_n(tag, __ATOMIC_RELAXED);
+}
 static inline bool tag_is_live(uint64_t tag)
 {
 	return (tag & TAG_LIVE) != 0;

@@ -98,8 +98,7 @@ static void note_slab(struct walk *w, const struct slab *slabp, uint64_t pages)
 	bool known = false;
 
 	for (i = 0; tags && i < slabp->cache->num; i++) {
-		key = tag_key(__atomic_load_n(&tags[i], __ATOMIC_RELAXED),
-			      BS_USE_SLAB);
+		key = tag_key(tag_load(&tags[i]), BS_USE_SLAB);
 		if (key >= NR_SITES)
 			continue;
 		known = true;
@@ -117,7 +116,9 @@ static void note_area(struct walk *w, const struct page *page, uint64_t pages)
 {
 	const struct vm_struct *area = page->area;
 
-	note(w, tag_key(area->flags & BS_AREA_LAZY ? 0 : area->tag, page->use),
+	note(w,
+	     tag_key(area->flags & BS_AREA_LAZY ? 0 : tag_load(&area->tag),
+		     page->use),
 	     pages);
 }
 
@@ -134,10 +135,7 @@ static void note_pages(struct walk *w, const struct page *page, uint64_t pages)
 		note_slab(w, page->slab, pages);
 		break;
 	case PK_LARGE:
-		note(w,
-		     tag_key(__atomic_load_n(&page->tag, __ATOMIC_RELAXED),
-			     page->use),
-		     pages);
+		note(w, tag_key(tag_load(&page->tag), page->use), pages);
 		break;
 	case PK_LENT:
 		note_area(w, page, pages);

@@ -38,11 +38,6 @@ struct visit {
 	void *arg;
 };
 
-static uint64_t load_tag(const uint64_t *tag)
-{
-	return __atomic_load_n(tag, __ATOMIC_RELAXED);
-}
-
 static void visit_slab(const struct visit *v, const struct slab *slabp)
 {
 	const struct kmem_cache *cachep = slabp->cache;
@@ -50,7 +45,7 @@ static void visit_slab(const struct visit *v, const struct slab *slabp)
 	uint32_t i;
 
 	for (i = 0; tags && i < cachep->num; i++) {
-		uint64_t tag = load_tag(&tags[i]);
+		uint64_t tag = tag_load(&tags[i]);
 
 		if (tag_is_live(tag))
 			v->fn(v->arg, tag,
@@ -64,8 +59,8 @@ static void visit_frame(const struct visit *v, const struct page *page)
 
 	if (kind == PK_SLAB)
 		visit_slab(v, page->slab);
-	else if (kind == PK_LARGE && tag_is_live(load_tag(&page->tag)))
-		v->fn(v->arg, load_tag(&page->tag), page->requested_bytes);
+	else if (kind == PK_LARGE && tag_is_live(tag_load(&page->tag)))
+		v->fn(v->arg, tag_load(&page->tag), page->requested_bytes);
 }
 
 /* A zone that a raw fork left unfinished may have frames that are nowhere. */
@@ -88,7 +83,7 @@ static void visit_zone(const struct visit *v, const struct zone *zone)
 static int visit_area(struct vm_struct *area, void *arg)
 {
 	const struct visit *v = arg;
-	uint64_t tag = load_tag(&area->tag);
+	uint64_t tag = tag_load(&area->tag);
 
 	if (tag_is_live(tag) && !(area->flags & BS_AREA_LAZY))
 		v->fn(v->arg, tag, vm_site_bytes(area));

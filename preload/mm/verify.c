@@ -47,12 +47,6 @@ struct walk {
 		(w)->broken = true;                                            \
 	} while (0)
 
-/* Tags belong to their objects' owners, who do not stop for us. */
-static uint64_t load_tag(const uint64_t *tag)
-{
-	return __atomic_load_n(tag, __ATOMIC_RELAXED);
-}
-
 /* ---- zones -------------------------------------------------------------------- */
 
 static void check_free(struct walk *w, struct zone *zone, uint64_t pfn)
@@ -136,7 +130,7 @@ static void check_large(struct walk *w, uint64_t pfn)
 			     page[i].kind);
 			return;
 		}
-	tag = page_kind(page) == PK_LARGE ? load_tag(&page->tag) : 0;
+	tag = page_kind(page) == PK_LARGE ? tag_load(&page->tag) : 0;
 	if (tag && w->live_fn)
 		w->live_fn(w->live_arg, tag, page->requested_bytes);
 	w->used[page->use] += page->nr_pages;
@@ -366,7 +360,7 @@ static void check_tagged(struct walk *w, const struct kmem_cache *cachep,
 		if (of != page)
 			live = 0;
 		page = of;
-		live += of && tag_is_live(load_tag(&tags[i]));
+		live += of && tag_is_live(tag_load(&tags[i]));
 	}
 }
 
@@ -401,7 +395,7 @@ static void check_objects(struct walk *w, const struct kmem_cache *cachep,
 	}
 	for (i = 0; i < cachep->num; i++) {
 		bool is_active = !slab_object_is_free(slabp, i);
-		uint64_t tag = tags ? load_tag(&tags[i]) : 0;
+		uint64_t tag = tags ? tag_load(&tags[i]) : 0;
 		bool live = is_active &&
 			    !is_cached(w, index_to_obj(cachep, slabp, i));
 		size_t usable = obj_usable(cachep, slabp, i);
@@ -702,7 +696,7 @@ static int check_area(struct vm_struct *area, void *arg)
 		    BS_AREA_CARVEOUT)
 		w->window_bytes +=
 			area->guard_bytes ? area->size + area->guard_bytes : 0;
-	tag = load_tag(&area->tag);
+	tag = tag_load(&area->tag);
 	if (tag_is_live(tag) && w->live_fn && !(area->flags & BS_AREA_LAZY))
 		w->live_fn(w->live_arg, tag, vm_site_bytes(area));
 	return w->broken;
