@@ -34,7 +34,7 @@
 #define SEGMENT_NR_SITES   ((1U << 17) - 1) /* the same */
 #define SEGMENT_NR_MODULES 1024U
 #define SEGMENT_NR_EVENTS  1024U
-#define SEGMENT_NR_PINS	   64U
+#define SEGMENT_NR_PINS	   256U
 #define SEGMENT_NR_DEVICES MM_MAX_DEVICES
 #define SEGMENT_NR_OWNERS  16384U
 #define SEGMENT_NR_THREADS 4096U      /* trace_threads=on */

@@ -620,7 +620,8 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
  * 256 sections only every nth section is looked at.
  *
  * A ring as that of the events: record n (from 1) is in slot n % capacity.  Made on the
- * way out of the call that failed, once a second at most.
+ * way out of the call that failed, a moment after its event; when two threads fail at the
+ * same time, for one of them.
  */
 struct bs_abi_pins {
 	uint64_t number; /* stored last */

@@ -259,7 +259,7 @@ void mm_event_make(const struct mm_event *e)
 	fill_event(ev, e);
 	__atomic_store_n(&ev->number, number, __ATOMIC_RELEASE);
 	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
-	mm_pins_want(e, number, now_ns);
+	mm_pins_want(e, number);
 out:
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
 }

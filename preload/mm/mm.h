@@ -666,7 +666,6 @@ struct mm_ratelimit {
 struct mm_pins {
 	uint64_t event; /* 0: none */
 	unsigned int zone_nr, order;
-	uint64_t last_ns;
 	uint64_t nr; /* records made */
 };
 
@@ -1106,7 +1105,7 @@ void mm_event_make(const struct mm_event *e);
  * scattered, the caller looks on its way out whose memory is between them.
  * Context: event lock held.
  */
-void mm_pins_want(const struct mm_event *e, uint64_t number, uint64_t now_ns);
+void mm_pins_want(const struct mm_event *e, uint64_t number);
 /* The look.  mm_atomic_work() calls it.  Context: no lock held. */
 void mm_pins_make(void);
 

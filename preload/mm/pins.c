@@ -8,7 +8,8 @@
  *         by mmap, so that no zone is asked for any while it is looked at.
  *
  * A request that fails though enough pages are free asks for a walk, which the same
- * thread makes on its way out, when it holds no lock.  What it finds are call sites
+ * thread makes on its way out, when it holds no lock.  Reports are limited to 10 in 5 s,
+ * and walks with them.  What it finds are call sites
  * by the blocks that they keep: the kernel's page_owner, for one order.
  */
 #include <string.h>
@@ -18,8 +19,7 @@
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
 
-#define PINS_MAX_SECTIONS 256UL	       /* in one walk: 1 GiB */
-#define PINS_INTERVAL_NS  1000000000UL /* between two */
+#define PINS_MAX_SECTIONS 256UL /* in one walk: 1 GiB, 3 ms */
 
 /* Sites, and behind them memory without a site, by its use. */
 #define NR_SITES (1U << TAG_SITE_BITS)
@@ -51,17 +51,15 @@ static bool is_scattered(const struct mm_event *e)
 	       mm.zone[e->zone_nr].stat.free_pages >= 1UL << e->order;
 }
 
-void mm_pins_want(const struct mm_event *e, uint64_t number, uint64_t now_ns)
+void mm_pins_want(const struct mm_event *e, uint64_t number)
 {
 	struct mm_pins *p = &mm.pins;
 
-	if (p->event || !is_scattered(e) ||
-	    (p->last_ns && now_ns - p->last_ns < PINS_INTERVAL_NS))
+	if (p->event || !is_scattered(e))
 		return;
 	p->event = number;
 	p->zone_nr = (unsigned int)e->zone_nr;
 	p->order = e->order;
-	p->last_ns = now_ns;
 	__atomic_fetch_or(&mm.atomic.work, MM_WORK_PINS, __ATOMIC_RELEASE);
 }
 
