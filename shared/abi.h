@@ -151,7 +151,9 @@ struct bs_abi_header {
 	uint32_t trace_request_seen;	/* of the control page */
 	uint32_t trace_samples_new;	/* 1: stacks not met before, too */
 	uint32_t trace_gaps;		/* times that it was switched off */
-	uint64_t reserved[6];
+	uint32_t pins_request_seen;	/* of the control page, answered */
+	uint32_t reserved0;
+	uint64_t reserved[5];
 	char comm[16];
 	char exe[256];	   /* path of the executable, may be cut */
 	char cmdline[512]; /* arguments joined by blanks, may be cut */
@@ -172,7 +174,9 @@ struct bs_abi_control {
 	uint32_t trace_mode;	/* BS_TRACE_* */
 	uint32_t trace_budget;	/* 1/1000 of the CPU; 0: as it is */
 	uint64_t trace_sample_bytes; /* 0: as it is */
-	uint32_t reserved[10];
+	uint32_t pins_request;	     /* raise by one when pins_order is set */
+	uint32_t pins_order; /* look who pins blocks of this order, 1 to 10 */
+	uint32_t reserved[8];
 };
 static_assert(sizeof(struct bs_abi_control) == 64, "ABI");
 
@@ -613,7 +617,8 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
 #define BS_NR_PINS 8U
 
 /*
- * What was between the free pages of a zone when a request found them too scattered:
+ * What was between the free pages of a zone, when a request found them too scattered or
+ * the control page asked:
  * each block of 2^order pages, aligned, is free, partial (at least half of its pages
  * are free) or full, and holder[] are those that have pages in most of the partial
  * ones, most first.  Pages in per-CPU lists count as free.  Of a zone of more than
@@ -625,7 +630,7 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
  */
 struct bs_abi_pins {
 	uint64_t number; /* stored last */
-	uint64_t event;	 /* number of the event that it belongs to */
+	uint64_t event;	 /* number of the event that it belongs to; 0: asked */
 	uint64_t time_ns;
 	uint32_t zone; /* index */
 	uint32_t order;
@@ -633,7 +638,8 @@ struct bs_abi_pins {
 	uint32_t nr_free;
 	uint32_t nr_partial;
 	uint32_t nr_holders; /* all, of which holder[] has the first */
-	uint64_t reserved;
+	uint32_t request;    /* of the control page, when event is 0 */
+	uint32_t reserved;
 	struct bs_abi_pin holder[BS_NR_PINS];
 };
 static_assert(sizeof(struct bs_abi_pins) == 248, "ABI");

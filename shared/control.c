@@ -90,3 +90,24 @@ bool bs_control_trace_seen(const struct bs_control *c)
 {
 	return c->header.trace_request_seen == c->page.trace_request;
 }
+
+int bs_control_request_pins(struct bs_control *c, uint32_t order, char *err,
+			    size_t errlen)
+{
+	uint32_t number = c->page.pins_request + 1;
+	int ret;
+
+	if (!bs_control_pins_seen(c) && c->page.pins_order == order)
+		return 0;
+	ret = PUT(c, pins_order, order);
+	if (!ret)
+		ret = PUT(c, pins_request, number);
+	if (ret)
+		return fail(c, "write", ret, err, errlen);
+	return bs_control_look(c, err, errlen);
+}
+
+bool bs_control_pins_seen(const struct bs_control *c)
+{
+	return c->header.pins_request_seen == c->page.pins_request;
+}

@@ -43,4 +43,12 @@ int bs_control_request_trace(struct bs_control *c, uint32_t mode,
 /* As of the last look: has the program seen the last request? */
 bool bs_control_trace_seen(const struct bs_control *c);
 
+/*
+ * Asks who pins blocks of an order, 1 to 10.  One that waits for its answer already, of
+ * this order, is not asked again.
+ */
+int bs_control_request_pins(struct bs_control *c, uint32_t order, char *err,
+			    size_t errlen);
+bool bs_control_pins_seen(const struct bs_control *c);
+
 #endif

@@ -12,10 +12,25 @@
 const struct bs_abi_pins *bs_pins_of_event(const struct bs_snapshot *s,
 					   uint64_t number)
 {
-	for (uint64_t i = 0; i < bs_snapshot_nr_pins(s); i++)
+	for (uint64_t i = 0; number && i < bs_snapshot_nr_pins(s); i++)
 		if (bs_snapshot_pins(s, i)->event == number)
 			return bs_snapshot_pins(s, i);
 	return NULL;
+}
+
+const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
+					     uint32_t request, uint32_t zone)
+{
+	const struct bs_abi_pins *found = NULL;
+
+	for (uint64_t i = 0; i < bs_snapshot_nr_pins(s); i++) {
+		const struct bs_abi_pins *pins = bs_snapshot_pins(s, i);
+
+		if (!pins->event && pins->request == request &&
+		    pins->zone == zone)
+			found = pins;
+	}
+	return found;
 }
 
 size_t bs_pins_named(const struct bs_abi_pins *pins)
@@ -73,29 +88,57 @@ static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_putc(out, '\n');
 }
 
+static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
+			struct bs_symbolizer *sym,
+			const struct bs_abi_pins *pins, size_t max)
+{
+	size_t nr = bs_pins_named(pins);
+
+	for (size_t i = 0; i < nr && i < max; i++)
+		put_holder(out, s, sym, &pins->holder[i]);
+	if (pins->nr_holders > max)
+		bs_buf_printf(out, "          ... %zu more\n",
+			      pins->nr_holders - max);
+}
+
+static unsigned int block_kb(const struct bs_abi_pins *pins)
+{
+	return BS_ABI_PAGE_BYTES / 1024 << pins->order;
+}
+
 void bs_pins_text(struct bs_buf *out, const struct bs_snapshot *s,
 		  struct bs_symbolizer *sym, const struct bs_abi_pins *pins)
 {
-	size_t nr = bs_pins_named(pins);
-	unsigned int kb = BS_ABI_PAGE_BYTES / 1024 << pins->order;
-
-	if (!pins->nr_partial) {
+	if (!pins->nr_partial)
 		bs_buf_printf(
 			out,
 			"Pinned:   none of %" PRIu32
 			" blocks of %ukB is at least half free: what is used is everywhere\n",
-			pins->nr_blocks, kb);
-		return;
-	}
+			pins->nr_blocks, block_kb(pins));
+	else
+		bs_buf_printf(
+			out,
+			"Pinned:   %" PRIu32 " of %" PRIu32
+			" blocks of %ukB are at least half free; in them lie\n",
+			pins->nr_partial, pins->nr_blocks, block_kb(pins));
+	put_holders(out, s, sym, pins, TOLD);
+}
+
+void bs_pins_zone_text(struct bs_buf *out, const struct bs_snapshot *s,
+		       struct bs_symbolizer *sym,
+		       const struct bs_abi_pins *pins)
+{
 	bs_buf_printf(out,
-		      "Pinned:   %" PRIu32 " of %" PRIu32
-		      " blocks of %ukB are at least half free; in them lie\n",
-		      pins->nr_partial, pins->nr_blocks, kb);
-	for (size_t i = 0; i < nr && i < TOLD; i++)
-		put_holder(out, s, sym, &pins->holder[i]);
-	if (pins->nr_holders > TOLD)
-		bs_buf_printf(out, "          ... %" PRIu32 " more\n",
-			      pins->nr_holders - TOLD);
+		      "zone %s: %" PRIu32 " of %" PRIu32
+		      " blocks of %ukB are free, %" PRIu32
+		      " more at least half%s\n",
+		      pins->zone < bs_snapshot_nr_zones(s)
+			      ? bs_snapshot_zone(s, pins->zone)->name
+			      : "?",
+		      pins->nr_free, pins->nr_blocks, block_kb(pins),
+		      pins->nr_partial,
+		      pins->nr_partial ? "; in these lie" : "");
+	put_holders(out, s, sym, pins, BS_NR_PINS);
 }
 
 static void holder_json(struct bs_json *json, const struct bs_snapshot *s,

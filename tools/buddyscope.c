@@ -70,6 +70,15 @@ const struct tool tools[] = {
 	  "[PID|NAME] [--unusable] [--json] [--format=FORM]",
 	  "Fragmentation per order, as debugfs extfrag/extfrag_index",
 	  "  --unusable     extfrag/unusable_index instead\n" HELP_VIEW, true },
+	{ "pins", tool_run_pins, "[PID|NAME] [--order=N] [--json]",
+	  "Whose memory lies between the free pages, now",
+	  "  --order=N      blocks of 2^N pages, 1 to 10 (default 8: 1 MiB)\n" HELP_JSON
+		  HELP_HELP "\n"
+	  "For each zone: blocks that are at least half free, but not whole, and the\n"
+	  "call sites that have memory in them.  The program looks itself, which stops\n"
+	  "its allocations for 3 ms with a zone of 1 GiB; the command waits up to 2 s\n"
+	  "for it.  Of a request that failed 'buddyscope failures' has the same.\n",
+	  true },
 	{ "failures", tool_run_view,
 	  "[PID|NAME] [--all] [--json] [--format=FORM]",
 	  "Requests that failed: which zone, leak or fragmentation, whose, what to try",

@@ -2,19 +2,15 @@
 /*
  * cmd-trace.c - how a program is traced, and how it shall be.
  *
- * Owns:   the options of trace; the wait for the program's answer.
+ * Owns:   the options of trace.
  * Layer:  tools.
  * Locks:  none.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "shared/control.h"
-#include "tools/tool.h"
+#include "tools/ask.h"
 
-#define WAIT_NS	       UINT64_C(2000000000)
-#define LOOK_NS	       20000000
 #define BUDGET_MAX     1000 /* all of the CPU */
 #define BUDGET_PERCENT 10   /* 1/1000 in a percent */
 
@@ -110,12 +106,6 @@ static int parse(const struct tool *tool, int argc, char **argv,
 
 /* ---- what is the case ----------------------------------------------------------- */
 
-static void put_name(struct bs_buf *out, const struct bs_abi_header *h)
-{
-	bs_buf_puts_clean(out, h->comm);
-	bs_buf_printf(out, " (pid %d)", h->pid);
-}
-
 static void put_details(struct bs_buf *out, const struct bs_abi_header *h)
 {
 	bool samples = h->trace_mode == BS_TRACE_AUTO ||
@@ -176,7 +166,7 @@ static int show(const struct trace *t)
 	if (t->common.json) {
 		put_json(&out, s, t, false);
 	} else {
-		put_name(&out, h);
+		ask_put_name(&out, h);
 		bs_buf_puts(&out, ": trace ");
 		bs_trace_put(&out, h);
 		bs_buf_putc(&out, '\n');
@@ -189,59 +179,18 @@ static int show(const struct trace *t)
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-static bool has_ended(const struct bs_abi_header *h)
-{
-	uint64_t start;
-	char letter;
-
-	/* Of a process in another pid namespace only the segment tells. */
-	if (h->state == BS_STATE_EXITED)
-		return true;
-	if (tool_last_target.state == BS_TARGET_UNKNOWN)
-		return false;
-	return bs_proc_stat(h->pid, &start, &letter) ||
-	       start != h->start_ticks || letter == 'Z' || letter == 'X';
-}
-
-/* Looks until the program has answered, ended, or two seconds are over. */
-static int wait_for_answer(struct bs_control *c, char *err, size_t errlen)
-{
-	static const struct timespec pause = { 0, LOOK_NS };
-	int ret = 0;
-
-	for (uint64_t waited = 0; waited < WAIT_NS; waited += LOOK_NS) {
-		if (bs_control_trace_seen(c) || has_ended(&c->header))
-			break;
-		nanosleep(&pause, NULL);
-		ret = bs_control_look(c, err, errlen);
-		if (ret)
-			break;
-	}
-	return ret;
-}
-
-static int ended(const struct bs_abi_header *h)
-{
-	struct bs_buf name = BS_BUF_INIT;
-
-	put_name(&name, h);
-	tool_warn("%s has ended", bs_buf_str(&name));
-	bs_buf_free(&name);
-	return BS_EXIT_FAILED;
-}
-
 /* The program's answer in words; an exit code. */
 static int tell(const struct bs_control *c)
 {
 	const struct bs_abi_header *h = &c->header;
 	struct bs_buf out = BS_BUF_INIT;
 
-	put_name(&out, h);
+	ask_put_name(&out, h);
 	if (!bs_control_trace_seen(c)) {
-		bs_buf_printf(
-			&out,
-			" has not taken it yet: it does at its next allocation on a slow path, which an idle program may be long in making; 'buddyscope trace %d' shows when it has\n",
-			h->pid);
+		bs_buf_printf(&out,
+			      " has not taken it yet: it does " ASK_WHEN
+			      "; 'buddyscope trace %d' shows when it has\n",
+			      h->pid);
 		return tool_output(&out);
 	}
 	bs_buf_puts(&out, " has taken it: trace ");
@@ -267,13 +216,14 @@ static int refused(const struct trace *t, const struct bs_control *c)
 	return BS_EXIT_FAILED;
 }
 
-static int tell_json(const struct trace *t, const struct bs_control *c,
-		     char *err, size_t errlen)
+static int tell_json(const struct trace *t, const struct bs_control *c)
 {
 	struct bs_buf out = BS_BUF_INIT;
+	char err[PATH_MAX + 256];
 	struct bs_snapshot *s;
 
-	s = bs_snapshot_read_sections(c->path, BS_SNAP_HEADER, err, errlen);
+	s = bs_snapshot_read_sections(c->path, BS_SNAP_HEADER, err,
+				      sizeof(err));
 	if (!s) {
 		tool_warn("%s", err);
 		return BS_EXIT_FAILED;
@@ -283,27 +233,25 @@ static int tell_json(const struct trace *t, const struct bs_control *c,
 	return tool_output(&out);
 }
 
-static int ask(struct trace *t, struct bs_control *c, char *err, size_t errlen)
+static int ask(struct trace *t, struct bs_control *c)
 {
+	char err[PATH_MAX + 256];
+	bool answered;
 	int ret;
 
-	if (has_ended(&c->header))
-		return ended(&c->header);
 	if (!t->mode_given)
 		t->mode = c->header.trace_mode;
-	ret = bs_control_request_trace(c, t->mode, t->budget, t->sample_bytes,
-				       err, errlen);
-	if (!ret)
-		ret = wait_for_answer(c, err, errlen);
-	if (ret) {
+	if (bs_control_request_trace(c, t->mode, t->budget, t->sample_bytes,
+				     err, sizeof(err))) {
 		tool_warn("%s", err);
 		return BS_EXIT_FAILED;
 	}
-	if (!bs_control_trace_seen(c) && has_ended(&c->header))
-		return ended(&c->header);
+	ret = ask_wait(c, bs_control_trace_seen, &answered);
+	if (ret)
+		return ret;
 	ret = refused(t, c);
 	if (t->common.json) {
-		int shown = tell_json(t, c, err, errlen);
+		int shown = tell_json(t, c);
 
 		return ret ? ret : shown;
 	}
@@ -312,8 +260,8 @@ static int ask(struct trace *t, struct bs_control *c, char *err, size_t errlen)
 
 int tool_run_trace(const struct tool *tool, int argc, char **argv)
 {
-	char path[PATH_MAX], err[PATH_MAX + 256];
 	struct trace t = { 0 };
+	char path[PATH_MAX];
 	struct bs_control c;
 	int ret;
 
@@ -322,14 +270,10 @@ int tool_run_trace(const struct tool *tool, int argc, char **argv)
 		return ret;
 	if (!t.ask)
 		return show(&t);
-	ret = tool_target(t.common.target, false, path, sizeof(path));
+	ret = ask_open(&c, t.common.target, path, sizeof(path));
 	if (ret)
 		return ret;
-	if (bs_control_open(&c, path, err, sizeof(err))) {
-		tool_warn("%s", err);
-		return BS_EXIT_FAILED;
-	}
-	ret = ask(&t, &c, err, sizeof(err));
+	ret = ask(&t, &c);
 	bs_control_close(&c);
 	return ret;
 }

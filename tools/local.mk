@@ -5,8 +5,11 @@
 bin_PROGRAMS += buddyscope
 
 buddyscope_SOURCES = \
+	tools/ask.c \
+	tools/ask.h \
 	tools/buddyscope.c \
 	tools/cmd-log.c \
+	tools/cmd-pins.c \
 	tools/cmd-ps.c \
 	tools/cmd-report.c \
 	tools/cmd-run.c \

@@ -41,6 +41,7 @@ int tool_run_view(const struct tool *tool, int argc, char **argv);
 int tool_run_ps(const struct tool *tool, int argc, char **argv);
 int tool_run_sites(const struct tool *tool, int argc, char **argv);
 int tool_run_log(const struct tool *tool, int argc, char **argv);
+int tool_run_pins(const struct tool *tool, int argc, char **argv);
 int tool_run_trace(const struct tool *tool, int argc, char **argv);
 int tool_run_watch(const struct tool *tool, int argc, char **argv);
 int tool_run_report(const struct tool *tool, int argc, char **argv);

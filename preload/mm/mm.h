@@ -1108,6 +1108,8 @@ void mm_event_make(const struct mm_event *e);
 void mm_pins_want(const struct mm_event *e, uint64_t number);
 /* The look.  mm_atomic_work() calls it.  Context: no lock held. */
 void mm_pins_make(void);
+/* A look at each zone, because somebody asks.  Context: no lock held. */
+void mm_pins_ask(uint32_t request, uint32_t order);
 
 static inline void mm_event(uint32_t type, int zone_nr, unsigned int order,
 			    gfp_t gfp, uint64_t addr, uint64_t bytes)

@@ -297,25 +297,40 @@ static void publish_locked(const struct bs_abi_pins *found)
 	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
 }
 
+static void look(const struct mm_pins *what, uint32_t request)
+{
+	struct bs_abi_pins found = { .event = what->event,
+				     .request = request,
+				     .time_ns = sys_now_ns(),
+				     .zone = what->zone_nr,
+				     .order = what->order };
+
+	walk(what, &found);
+	if (!found.nr_blocks)
+		return;
+	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
+	publish_locked(&found);
+	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+}
+
 void mm_pins_make(void)
 {
-	struct bs_abi_pins found = { 0 };
 	struct mm_pins what;
 
 	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
 	what = mm.pins;
 	mm.pins.event = 0;
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
-	if (!what.event) /* another thread was first */
+	if (what.event) /* else another thread was first */
+		look(&what, 0);
+}
+
+void mm_pins_ask(uint32_t request, uint32_t order)
+{
+	struct mm_pins what = { .order = order };
+
+	if (!order || order >= MAX_ORDER)
 		return;
-	found.event = what.event;
-	found.time_ns = sys_now_ns();
-	found.zone = what.zone_nr;
-	found.order = what.order;
-	walk(&what, &found);
-	if (!found.nr_blocks)
-		return;
-	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
-	publish_locked(&found);
-	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+	for (; what.zone_nr < mm.nr_zones; what.zone_nr++)
+		look(&what, request);
 }

@@ -595,6 +595,7 @@ void sampling_new_segment(void)
 {
 	STORE(sampling.seen, 0);
 	STORE(sampling.seen_trim, 0);
+	STORE(sampling.seen_pins, 0);
 	/* a forked child's clock of CPU time begins anew */
 	window = (struct window){ 0 };
 	publish_mode();
@@ -605,12 +606,13 @@ void sampling_poll(void)
 {
 	const struct bs_abi_control *control = segment_self()->control;
 	struct bs_abi_header *h = segment_self()->header;
-	uint32_t request, trim;
+	uint32_t request, trim, pins;
 
 	if (!control || !h)
 		return;
 	request = __atomic_load_n(&control->trace_request, __ATOMIC_ACQUIRE);
 	trim = LOAD(control->trim_request);
+	pins = __atomic_load_n(&control->pins_request, __ATOMIC_ACQUIRE);
 	if (unlikely(request != LOAD(sampling.seen))) {
 		STORE(sampling.seen, request);
 		if (bs_tracing && control->trace_mode <= BS_TRACE_SAMPLE)
@@ -623,5 +625,10 @@ void sampling_poll(void)
 	if (unlikely(trim != LOAD(sampling.seen_trim))) {
 		STORE(sampling.seen_trim, trim);
 		mm_trim();
+	}
+	if (unlikely(pins != LOAD(sampling.seen_pins))) {
+		STORE(sampling.seen_pins, pins);
+		mm_pins_ask(pins, control->pins_order);
+		__atomic_store_n(&h->pins_request_seen, pins, __ATOMIC_RELEASE);
 	}
 }

@@ -56,6 +56,7 @@ extern __attribute__((visibility("hidden"))) struct sampling {
 	uint32_t budget;     /* 1/1000 of the CPU */
 	uint32_t seen;	     /* control.trace_request */
 	uint32_t seen_trim;
+	uint32_t seen_pins;
 } sampling;
 
 /* May a living object have no tag? */

@@ -282,6 +282,42 @@ static void auto_is_not_misled_by_a_few_slow_ones(void **state)
 	}
 }
 
+static void request_in_control_page_looks_who_pins(void **state)
+{
+	struct bs_abi_control *control = segment_self()->control;
+	const struct bs_abi_header *h = segment_self()->header;
+	const struct bs_abi_section *sec = &h->section[BS_SEC_PINS];
+	const struct bs_abi_pins *pins =
+		(const void *)((const char *)h + sec->offset);
+	uint32_t i;
+
+	(void)state;
+	control->pins_order = 3;
+	control->pins_request = 7;
+	sampling_poll();
+	assert_int_equal(h->pins_request_seen, 7);
+	assert_int_equal(sec->count, h->nr_zones);
+	for (i = 0; i < h->nr_zones; i++) {
+		assert_int_equal(pins[1 + i].number, 1 + i);
+		assert_int_equal(pins[1 + i].event, 0);
+		assert_int_equal(pins[1 + i].request, 7);
+		assert_int_equal(pins[1 + i].zone, i);
+		assert_int_equal(pins[1 + i].order, 3);
+		assert_true(pins[1 + i].nr_blocks > pins[1 + i].nr_free);
+	}
+	sampling_poll(); /* answered already */
+	assert_int_equal(sec->count, h->nr_zones);
+	control->pins_order = MAX_ORDER;
+	control->pins_request = 8;
+	sampling_poll();
+	assert_int_equal(h->pins_request_seen, 8);
+	control->pins_order = 0;
+	control->pins_request = 9;
+	sampling_poll();
+	assert_int_equal(h->pins_request_seen, 9);
+	assert_int_equal(sec->count, h->nr_zones);
+}
+
 static void request_in_control_page_switches_the_mode(void **state)
 {
 	struct bs_abi_control *control = segment_self()->control;
@@ -419,6 +455,7 @@ int main(void)
 		T(auto_in_debt_samples_new_stacks),
 		T(auto_in_debt_samples_callers_of_many_new_stacks),
 		T(auto_is_not_misled_by_a_few_slow_ones),
+		T(request_in_control_page_looks_who_pins),
 		T(request_in_control_page_switches_the_mode),
 		T(counters_hold_through_modes),
 	};

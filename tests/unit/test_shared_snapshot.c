@@ -908,6 +908,31 @@ static void control_request_writes_its_page_and_nothing_else(void **state)
 	mkseg_free(m);
 }
 
+static void control_request_pins_waits_for_its_answer(void **state)
+{
+	struct mkseg *m = mkseg_new();
+	struct bs_abi_control *page = mkseg_record(m, BS_SEC_CONTROL, 0);
+	struct bs_control c;
+	char err[512];
+
+	(void)state;
+	page->pins_order = 8;
+	page->pins_request = mkseg_header(m)->pins_request_seen = 4;
+	assert_int_equal(open_control(m, &c, err, sizeof(err)), 0);
+	assert_true(bs_control_pins_seen(&c));
+	for (int i = 0; i < 2; i++) { /* asked once */
+		assert_int_equal(
+			bs_control_request_pins(&c, 8, err, sizeof(err)), 0);
+		assert_false(bs_control_pins_seen(&c));
+		assert_int_equal(c.page.pins_request, 5);
+	}
+	assert_int_equal(bs_control_request_pins(&c, 3, err, sizeof(err)), 0);
+	assert_int_equal(c.page.pins_request, 6);
+	assert_int_equal(c.page.pins_order, 3);
+	bs_control_close(&c);
+	mkseg_free(m);
+}
+
 static void control_of_a_damaged_segment_is_not_written(void **state)
 {
 	struct mkseg *m = mkseg_new();
@@ -1187,6 +1212,7 @@ int main(void)
 		cmocka_unit_test(read_shard_of_nonsense_is_a_site),
 		cmocka_unit_test(
 			control_request_writes_its_page_and_nothing_else),
+		cmocka_unit_test(control_request_pins_waits_for_its_answer),
 		cmocka_unit_test(control_of_a_damaged_segment_is_not_written),
 		cmocka_unit_test(read_odd_sequence_is_torn),
 		cmocka_unit_test(zone_check_names_the_difference),

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd-pins.c - whose memory lies between the free pages of a program, now.
+ *
+ * Owns:   the options of pins.
+ * Layer:  tools.
+ * Locks:  none.
+ *
+ * The program looks itself: tags are in its memory, and only it can hold its locks.
+ */
+#include "shared/pins.h"
+#include "tools/ask.h"
+
+#define DEFAULT_ORDER 8 /* 1 MiB */
+
+struct pins {
+	struct tool_common common;
+	unsigned long order;
+};
+
+static int parse_option(const struct tool *tool, void *arg, int c)
+{
+	struct pins *p = arg;
+
+	if (c != 'o')
+		return TOOL_NOT_MINE;
+	if (!tool_parse_number(optarg, 1, BS_NR_ORDERS - 1, &p->order))
+		return tool_usage(tool,
+				  "bad order '%s'; 1 (8 KiB) to %u (4 MiB)",
+				  optarg, BS_NR_ORDERS - 1);
+	return TOOL_GO_ON;
+}
+
+static void put_text(struct bs_buf *out, const struct bs_snapshot *s,
+		     struct bs_symbolizer *sym, uint32_t request)
+{
+	const struct bs_abi_pins *pins;
+
+	ask_put_name(out, bs_snapshot_header(s));
+	bs_buf_puts(out, ":\n");
+	for (uint32_t i = 0; i < bs_snapshot_nr_zones(s); i++) {
+		pins = bs_pins_of_request(s, request, i);
+		if (pins)
+			bs_pins_zone_text(out, s, sym, pins);
+	}
+}
+
+static void put_json(struct bs_buf *out, const struct bs_snapshot *s,
+		     struct bs_symbolizer *sym, uint32_t request)
+{
+	const struct bs_abi_header *h = bs_snapshot_header(s);
+	struct bs_json json;
+
+	bs_json_init(&json, out);
+	bs_json_object(&json, NULL);
+	bs_json_i64(&json, "pid", h->pid);
+	bs_json_str(&json, "comm", h->comm);
+	bs_json_array(&json, "zones");
+	for (uint32_t i = 0; i < bs_snapshot_nr_zones(s); i++) {
+		bs_json_object(&json, NULL);
+		bs_json_str(&json, "name", bs_snapshot_zone(s, i)->name);
+		bs_pins_json(&json, s, sym, bs_pins_of_request(s, request, i));
+		bs_json_object_end(&json);
+	}
+	bs_json_array_end(&json);
+	bs_json_object_end(&json);
+	bs_buf_putc(out, '\n');
+}
+
+static int tell(const struct pins *p, const struct bs_control *c)
+{
+	struct bs_symbolizer *sym = bs_symbolizer_new(NULL, NULL);
+	struct bs_buf out = BS_BUF_INIT;
+	char err[PATH_MAX + 256];
+	struct bs_snapshot *s;
+
+	s = bs_snapshot_read_sections(
+		c->path, BS_SNAP_ZONES | BS_SNAP_PINS | BS_SNAP_STACKS, err,
+		sizeof(err));
+	if (s)
+		(p->common.json ? put_json : put_text)(&out, s, sym,
+						       c->page.pins_request);
+	else
+		tool_warn("%s", err);
+	bs_snapshot_free(s);
+	bs_symbolizer_free(sym);
+	return s ? tool_output(&out) : BS_EXIT_FAILED;
+}
+
+static int fail(const struct bs_control *c, const char *what)
+{
+	struct bs_buf name = BS_BUF_INIT;
+
+	ask_put_name(&name, &c->header);
+	tool_warn("%s %s", bs_buf_str(&name), what);
+	bs_buf_free(&name);
+	return BS_EXIT_FAILED;
+}
+
+static int ask(const struct pins *p, struct bs_control *c)
+{
+	char err[PATH_MAX + 256];
+	bool answered;
+	int ret;
+
+	if (!c->header.section[BS_SEC_PINS].capacity)
+		return fail(c, "runs with an older library, which cannot look");
+	if (bs_control_request_pins(c, (uint32_t)p->order, err, sizeof(err))) {
+		tool_warn("%s", err);
+		return BS_EXIT_FAILED;
+	}
+	ret = ask_wait(c, bs_control_pins_seen, &answered);
+	if (ret)
+		return ret;
+	return answered ? tell(p, c)
+			: fail(c, "has not looked yet: it does " ASK_WHEN
+				  "; ask again");
+}
+
+int tool_run_pins(const struct tool *tool, int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{ "order", required_argument, NULL, 'o' }, TOOL_OPTIONS_COMMON
+	};
+	struct pins p = { .order = DEFAULT_ORDER };
+	char path[PATH_MAX];
+	struct bs_control c;
+	int ret;
+
+	ret = tool_parse(tool, argc, argv, "h", long_options, parse_option, &p,
+			 &p.common);
+	if (ret != TOOL_GO_ON)
+		return ret;
+	if (p.common.target && tool_is_file(p.common.target))
+		return tool_usage(
+			tool,
+			"a saved segment cannot be asked; 'buddyscope failures' has what it noted");
+	ret = ask_open(&c, p.common.target, path, sizeof(path));
+	if (ret)
+		return ret;
+	ret = ask(&p, &c);
+	bs_control_close(&c);
+	return ret;
+}
