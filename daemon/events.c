@@ -195,8 +195,8 @@ static size_t nr_logged(const struct bs_abi_pins *pins)
 static void holder_text(struct bs_buf *out, const struct bs_abi_pin *pin,
 			const char *stack)
 {
-	bs_buf_printf(out, "blocks=%u alone=%u pages=%u ", pin->blocks,
-		      pin->alone, pin->pages);
+	bs_buf_printf(out, "blocks=%u alone=%u together=%u pages=%u ",
+		      pin->blocks, pin->alone, pin->together, pin->pages);
 	if (pin->site)
 		bs_buf_printf(out, "site=%u %s", pin->site,
 			      stack ? stack : BS_NO_BACKTRACE);
@@ -214,6 +214,7 @@ static void holder_json(struct bs_json *json, const struct bs_abi_pin *pin,
 	bs_json_object(json, NULL);
 	bs_json_u64(json, "blocks", pin->blocks);
 	bs_json_u64(json, "alone", pin->alone);
+	bs_json_u64(json, "together", pin->together);
 	bs_json_u64(json, "pages", pin->pages);
 	bs_json_u64(json, "site", pin->site);
 	bs_json_str(json, "stack", pin->site ? stack : bs_buf_str(&text));

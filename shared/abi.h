@@ -611,7 +611,8 @@ struct bs_abi_pin {
 	uint32_t blocks; /* partial ones that it has pages in */
 	uint32_t alone;	 /* of these: nobody else has */
 	uint32_t pages;	 /* in them; a page of a slab counts for each site */
-	uint32_t reserved;
+	/* Partial ones that only this one and those before it have pages in. */
+	uint32_t together;
 };
 static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
 #define BS_NR_PINS 8U

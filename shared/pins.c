@@ -88,6 +88,23 @@ static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_putc(out, '\n');
 }
 
+/* So few of the holders above that without them half of the blocks, or any, are free. */
+static void put_together(struct bs_buf *out, const struct bs_abi_pins *pins,
+			 size_t nr)
+{
+	size_t i = 0;
+
+	while (i + 1 < nr && pins->holder[i].together * 2 < pins->nr_partial)
+		i++;
+	if (!nr || !pins->holder[i].together)
+		return;
+	bs_buf_puts(out, "          without the first");
+	if (i)
+		bs_buf_printf(out, " %zu", i + 1);
+	bs_buf_printf(out, ", %" PRIu32 " of the %" PRIu32 " would be free\n",
+		      pins->holder[i].together, pins->nr_partial);
+}
+
 static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 			struct bs_symbolizer *sym,
 			const struct bs_abi_pins *pins, size_t max)
@@ -99,6 +116,7 @@ static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 	if (pins->nr_holders > max)
 		bs_buf_printf(out, "          ... %zu more\n",
 			      pins->nr_holders - max);
+	put_together(out, pins, nr < max ? nr : max);
 }
 
 static unsigned int block_kb(const struct bs_abi_pins *pins)
@@ -153,6 +171,7 @@ static void holder_json(struct bs_json *json, const struct bs_snapshot *s,
 	bs_json_u64(json, "blocks", pin->blocks);
 	bs_json_u64(json, "alone", pin->alone);
 	bs_json_u64(json, "pages", pin->pages);
+	bs_json_u64(json, "together", pin->together);
 	if (pin->site)
 		bs_site_stack_json(json, "stack", s, sym, pin->site);
 	bs_json_object_end(json);

@@ -471,6 +471,7 @@ static void add_pins(struct mkseg *m)
 					     : 0,
 				.blocks = 50 - 8 * i,
 				.alone = i ? 0 : 12,
+				.together = 12 + 7 * i,
 				.pages = i == 3 ? 1 : 100 - i,
 			};
 	}

@@ -30,9 +30,11 @@ struct pin {
 	uint32_t slab;	      /* the last one that it was found in */
 	uint32_t block_pages; /* in this block */
 	uint32_t blocks, alone, pages;
+	uint32_t place; /* among those that the record names, from 1; 0: none */
 };
 
 struct walk {
+	bool again; /* the second pass: places are known */
 	struct pin *pin;
 	uint32_t *keys; /* of this block */
 	uint32_t nr_keys;
@@ -146,6 +148,37 @@ static void note_pages(struct walk *w, const struct page *page, uint64_t pages)
 	}
 }
 
+/* The block has been noted: what its keys have in it. */
+static void count_block(struct walk *w)
+{
+	uint32_t i;
+
+	for (i = 0; i < w->nr_keys; i++) {
+		struct pin *pin = &w->pin[w->keys[i]];
+
+		if (!pin->blocks++)
+			w->holders[w->out->nr_holders++] = w->keys[i];
+		pin->alone += w->nr_keys == 1;
+		pin->pages += pin->block_pages;
+	}
+}
+
+/* In the second pass: without how many of the named ones would it be free? */
+static void count_together(struct walk *w)
+{
+	uint32_t i, last = 0;
+
+	for (i = 0; i < w->nr_keys; i++) {
+		uint32_t place = w->pin[w->keys[i]].place;
+
+		if (!place)
+			return;
+		last = MAX(last, place);
+	}
+	if (last)
+		w->out->holder[last - 1].together++;
+}
+
 /* Each used thing from that at head on, as far as it lies in the block. */
 static void note_block(struct walk *w, uint64_t head, uint64_t start,
 		       uint64_t end)
@@ -160,15 +193,12 @@ static void note_block(struct walk *w, uint64_t head, uint64_t start,
 			note_pages(w, page, MIN(next, end) - MAX(head, start));
 		head = next;
 	}
-	for (i = 0; i < w->nr_keys; i++) {
-		struct pin *pin = &w->pin[w->keys[i]];
-
-		if (!pin->blocks++)
-			w->holders[w->out->nr_holders++] = w->keys[i];
-		pin->alone += w->nr_keys == 1;
-		pin->pages += pin->block_pages;
-		pin->block_pages = 0;
-	}
+	if (w->again)
+		count_together(w);
+	else
+		count_block(w);
+	for (i = 0; i < w->nr_keys; i++)
+		w->pin[w->keys[i]].block_pages = 0;
 	w->nr_keys = 0;
 }
 
@@ -191,12 +221,13 @@ static void walk_block(struct walk *w, uint64_t *head, uint64_t start)
 			break;
 	}
 	*head = at;
-	w->out->nr_blocks++;
-	w->out->nr_free += !used;
-	if (!used || used * 2 > size)
-		return;
-	w->out->nr_partial++;
-	note_block(w, first, start, end);
+	if (!w->again) {
+		w->out->nr_blocks++;
+		w->out->nr_free += !used;
+		w->out->nr_partial += used && used * 2 <= size;
+	}
+	if (used && used * 2 <= size)
+		note_block(w, first, start, end);
 }
 
 /* ---- the walk --------------------------------------------------------------------------- */
@@ -220,12 +251,12 @@ static void walk_zone(struct walk *w, const struct zone *zone)
 
 		if (!(state & SECT_ONLINE))
 			continue;
-		if (state & SECT_FRESH) { /* nothing was ever taken from it */
+		if (!(state & SECT_FRESH)) {
+			walk_section(w, i << SECTION_ORDER);
+		} else if (!w->again) { /* nothing was ever taken from it */
 			w->out->nr_blocks += SECTION_PAGES >> w->out->order;
 			w->out->nr_free += SECTION_PAGES >> w->out->order;
-			continue;
 		}
-		walk_section(w, i << SECTION_ORDER);
 	}
 }
 
@@ -255,6 +286,21 @@ static void rank(struct bs_abi_pins *out, uint32_t nr, const struct pin *pin,
 		};
 }
 
+/* The named ones get their places. */
+static void rank_all(struct walk *w)
+{
+	struct bs_abi_pins *out = w->out;
+	uint32_t i;
+
+	for (i = 0; i < out->nr_holders; i++)
+		rank(out, i, &w->pin[w->holders[i]], w->holders[i]);
+	for (i = 0; i < MIN(out->nr_holders, BS_NR_PINS); i++) {
+		const struct bs_abi_pin *h = &out->holder[i];
+
+		w->pin[h->site ? h->site : NR_SITES + h->use].place = i + 1;
+	}
+}
+
 static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 {
 	size_t pin_bytes = NR_KEYS * sizeof(struct pin);
@@ -270,9 +316,14 @@ static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 	w.holders = w.keys + NR_KEYS;
 	mm_fork_prepare();
 	walk_zone(&w, &mm.zone[what->zone_nr]);
+	if (out->nr_partial) {
+		rank_all(&w);
+		w.again = true;
+		walk_zone(&w, &mm.zone[what->zone_nr]);
+	}
 	mm_fork_parent();
-	for (i = 0; i < out->nr_holders; i++)
-		rank(out, i, &w.pin[w.holders[i]], w.holders[i]);
+	for (i = 1; i < MIN(out->nr_holders, BS_NR_PINS); i++)
+		out->holder[i].together += out->holder[i - 1].together;
 	sys_munmap(memory, bytes);
 }
 

@@ -191,8 +191,29 @@ static struct expected expect(unsigned int order)
 	return e;
 }
 
+/* Blocks in which only the first nr holders have something. */
+static uint32_t expect_together(const struct bs_abi_pins *pins, uint32_t nr)
+{
+	uint64_t size = 1UL << pins->order, at, i;
+	uint32_t named = 0, blocks = 0;
+
+	for (i = 0; i < nr; i++)
+		named |= 1U << pins->holder[i].site;
+	for (at = 0; at < ZONE_PAGES; at += size) {
+		uint32_t all = 0, used = 0;
+
+		for (i = at; i < at + size; i++) {
+			all |= owners[i];
+			used += owners[i] != 0;
+		}
+		blocks += used && used * 2 <= size && !(all & ~named);
+	}
+	return blocks;
+}
+
 static void compare(const struct bs_abi_pins *pins, unsigned int order)
 {
+	bool nobody = false, all = pins->nr_holders <= BS_NR_PINS;
 	struct expected e;
 	uint32_t i, seen = 0, site;
 
@@ -207,6 +228,14 @@ static void compare(const struct bs_abi_pins *pins, unsigned int order)
 		const struct bs_abi_pin *h = &pins->holder[i];
 
 		assert_true(!i || h->blocks <= h[-1].blocks);
+		/* bit 0 stands for all uses without a site */
+		if (h->site == NOBODY)
+			nobody = true;
+		if (!nobody)
+			assert_int_equal(h->together,
+					 expect_together(pins, i + 1));
+		assert_true(!i || h->together >= h[-1].together);
+		assert_true(h->together <= pins->nr_partial);
 		if (h->site == NOBODY)
 			continue;
 		assert_in_range(h->site, 1, NR_SITES);
@@ -215,9 +244,11 @@ static void compare(const struct bs_abi_pins *pins, unsigned int order)
 		assert_int_equal(h->alone, e.alone[h->site]);
 		assert_int_equal(h->pages, e.pages[h->site]);
 	}
-	for (site = 1; site <= NR_SITES && pins->nr_holders <= BS_NR_PINS;
-	     site++)
+	for (site = 1; site <= NR_SITES && all; site++)
 		assert_int_equal(seen >> site & 1, e.blocks[site] != 0);
+	if (all && pins->nr_holders)
+		assert_int_equal(pins->holder[pins->nr_holders - 1].together,
+				 pins->nr_partial);
 }
 
 /* ---- tests ------------------------------------------------------------------------------ */
@@ -263,6 +294,8 @@ static void pins_name_who_is_in_most_blocks(void **state)
 			4 * pins->holder[0].blocks);
 	assert_int_equal(pins->holder[1].site, 2);
 	assert_int_equal(pins->holder[1].alone, 0);
+	assert_int_equal(pins->holder[0].together, pins->holder[0].alone);
+	assert_true(pins->holder[1].together >= (ZONE_PAGES >> LARGE) - 1);
 	compare(pins, LARGE);
 	assert_mm_holds();
 }

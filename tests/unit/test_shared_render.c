@@ -707,6 +707,7 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	    "          in 34, 98 pages, site 2: ");
 	has(text, "          in 26, 1 page, buddyscope's own\n"
 		  "          ... 2 more\n"
+		  "          without the first 3, 26 of the 50 would be free\n"
 		  "Held by:  ");
 	has(text, "To try:   is it a leak? buddyscope leaks ");
 	has(text, "\n          large=whole");
@@ -727,9 +728,9 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	has(bs_buf_str(&out),
 	    ",\"order\":8,\"blocks\":64,\"free_blocks\":1,\"partial_blocks\":50,"
 	    "\"nr_holders\":6,\"holders\":[{\"site\":1,\"use\":null,"
-	    "\"blocks\":50,\"alone\":12,\"pages\":100,\"stack\":[");
+	    "\"blocks\":50,\"alone\":12,\"pages\":100,\"together\":12,\"stack\":[");
 	has(bs_buf_str(&out), "{\"site\":0,\"use\":\"slab\",\"blocks\":42,"
-			      "\"alone\":0,\"pages\":99}");
+			      "\"alone\":0,\"pages\":99,\"together\":19}");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
 }
