@@ -31,13 +31,22 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
+static bool any_elastic(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++)
+		if (mm.zone[i].elastic)
+			return true;
+	return false;
+}
+
 /* Addresses may be short because of free sections, which elastic zones can give back. */
 BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 {
 	void *p;
 
-	if (mm.zone[mm.nr_zones - 1].elastic && size <= mm.nr_pfns
-								<< PAGE_SHIFT)
+	if (size <= mm.nr_pfns << PAGE_SHIFT && any_elastic())
 		mm_trim();
 	p = mm_alloc(size, align, gfp);
 	if (!p)

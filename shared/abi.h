@@ -606,8 +606,9 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 
 /* Who has memory in blocks that would be free without it. */
 struct bs_abi_pin {
-	uint32_t site;	 /* 0: no call site is known */
-	uint32_t use;	 /* BS_USE_*, when site is 0; TABLE: ours */
+	uint32_t site; /* 0: no call site is known */
+	/* BS_USE_*, when site is 0; TABLE: ours, PCP: kept for reuse */
+	uint32_t use;
 	uint32_t blocks; /* partial ones that it has pages in */
 	uint32_t alone;	 /* of these: nobody else has */
 	uint32_t pages;	 /* in them; a page of a slab counts for each site */
@@ -619,16 +620,16 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
 
 /*
  * What was between the free pages of a zone, when a request found them too scattered or
- * the control page asked:
- * each block of 2^order pages, aligned, is free, partial (at least half of its pages
- * are free) or full, and holder[] are those that have pages in most of the partial
- * ones, most first.  Pages in per-CPU lists count as free.  Of a zone of more than
- * 256 sections only every nth section is looked at.
+ * the control page asked: each block of 2^order pages, aligned, is free, partial (at
+ * least half of its pages are free) or full, and holder[] are those that have pages in
+ * most of the partial ones, most first.  Pages in per-CPU lists count as free.  Of a zone
+ * of more than BS_PINS_PAGES only every nth section of 2^10 pages is looked at.
  *
  * A ring as that of the events: record n (from 1) is in slot n % capacity.  Made on the
  * way out of the call that failed, a moment after its event; when two threads fail at the
  * same time, for one of them.
  */
+#define BS_PINS_PAGES 262144U /* 1 GiB */
 struct bs_abi_pins {
 	uint64_t number; /* stored last */
 	uint64_t event;	 /* number of the event that it belongs to; 0: asked */

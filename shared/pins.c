@@ -19,7 +19,8 @@ const struct bs_abi_pins *bs_pins_of_event(const struct bs_snapshot *s,
 }
 
 const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
-					     uint32_t request, uint32_t zone)
+					     uint32_t request, uint32_t order,
+					     uint32_t zone)
 {
 	const struct bs_abi_pins *found = NULL;
 
@@ -27,7 +28,7 @@ const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
 		const struct bs_abi_pins *pins = bs_snapshot_pins(s, i);
 
 		if (!pins->event && pins->request == request &&
-		    pins->zone == zone)
+		    pins->order == order && pins->zone == zone)
 			found = pins;
 	}
 	return found;
@@ -40,6 +41,8 @@ size_t bs_pins_named(const struct bs_abi_pins *pins)
 
 static const char *use_key(uint32_t use)
 {
+	if (use == BS_USE_PCP)
+		return "kept";
 	switch (use) {
 #define X(id, nr, key)                                                         \
 	case nr:                                                               \
@@ -54,6 +57,8 @@ void bs_pin_no_site(struct bs_buf *out, const struct bs_abi_pin *pin)
 {
 	if (pin->use == BS_USE_TABLE)
 		bs_buf_puts(out, "buddyscope's own");
+	else if (pin->use == BS_USE_PCP)
+		bs_buf_puts(out, "kept for reuse");
 	else
 		bs_buf_printf(out, "%s pages of no known call site",
 			      use_key(pin->use));
@@ -81,9 +86,11 @@ static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
 	} else {
 		bs_pin_no_site(out, pin);
 		if (pin->use == BS_USE_SLAB)
-			bs_buf_puts(out, is_exact(s)
-						 ? " (slabs' descriptors)"
-						 : " (trace=exact knows it)");
+			bs_buf_puts(
+				out,
+				is_exact(s)
+					? " (slabs' descriptors, free objects)"
+					: " (trace=exact knows it)");
 	}
 	bs_buf_putc(out, '\n');
 }
@@ -119,26 +126,36 @@ static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 	put_together(out, pins, nr < max ? nr : max);
 }
 
-static unsigned int block_kb(const struct bs_abi_pins *pins)
+/* "44 blocks of 1024kB" */
+static void put_blocks(struct bs_buf *out, const struct bs_snapshot *s,
+		       const struct bs_abi_pins *pins)
 {
-	return BS_ABI_PAGE_BYTES / 1024 << pins->order;
+	const struct bs_abi_zone *zone =
+		pins->zone < bs_snapshot_nr_zones(s)
+			? bs_snapshot_zone(s, pins->zone)
+			: NULL;
+
+	bs_buf_printf(out, "%" PRIu32 " blocks of %ukB%s", pins->nr_blocks,
+		      BS_ABI_PAGE_BYTES / 1024 << pins->order,
+		      zone && zone->managed_pages > BS_PINS_PAGES
+			      ? " that were looked at"
+			      : "");
 }
 
 void bs_pins_text(struct bs_buf *out, const struct bs_snapshot *s,
 		  struct bs_symbolizer *sym, const struct bs_abi_pins *pins)
 {
-	if (!pins->nr_partial)
-		bs_buf_printf(
-			out,
-			"Pinned:   none of %" PRIu32
-			" blocks of %ukB is at least half free: what is used is everywhere\n",
-			pins->nr_blocks, block_kb(pins));
+	bs_buf_puts(out, "Pinned:   ");
+	if (pins->nr_partial)
+		bs_buf_printf(out, "%" PRIu32 " of ", pins->nr_partial);
 	else
-		bs_buf_printf(
-			out,
-			"Pinned:   %" PRIu32 " of %" PRIu32
-			" blocks of %ukB are at least half free; in them lie\n",
-			pins->nr_partial, pins->nr_blocks, block_kb(pins));
+		bs_buf_puts(out, "none of ");
+	put_blocks(out, s, pins);
+	bs_buf_puts(
+		out,
+		pins->nr_partial
+			? " are at least half free; in them lie\n"
+			: " is at least half free: what is used is everywhere\n");
 	put_holders(out, s, sym, pins, TOLD);
 }
 
@@ -146,14 +163,13 @@ void bs_pins_zone_text(struct bs_buf *out, const struct bs_snapshot *s,
 		       struct bs_symbolizer *sym,
 		       const struct bs_abi_pins *pins)
 {
-	bs_buf_printf(out,
-		      "zone %s: %" PRIu32 " of %" PRIu32
-		      " blocks of %ukB are free, %" PRIu32
-		      " more at least half%s\n",
+	bs_buf_printf(out, "zone %s: %" PRIu32 " of ",
 		      pins->zone < bs_snapshot_nr_zones(s)
 			      ? bs_snapshot_zone(s, pins->zone)->name
 			      : "?",
-		      pins->nr_free, pins->nr_blocks, block_kb(pins),
+		      pins->nr_free);
+	put_blocks(out, s, pins);
+	bs_buf_printf(out, " are free, %" PRIu32 " more at least half%s\n",
 		      pins->nr_partial,
 		      pins->nr_partial ? "; in these lie" : "");
 	put_holders(out, s, sym, pins, BS_NR_PINS);

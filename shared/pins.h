@@ -20,9 +20,10 @@
 /* What was found after event `number`; NULL: nobody looked, or it was overwritten. */
 const struct bs_abi_pins *bs_pins_of_event(const struct bs_snapshot *s,
 					   uint64_t number);
-/* What was found in a zone for a request of the control page; NULL: nothing yet. */
+/* What was found in a zone for a request of the control page; NULL: nothing. */
 const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
-					     uint32_t request, uint32_t zone);
+					     uint32_t request, uint32_t order,
+					     uint32_t zone);
 /* Holders that the record names: at most BS_NR_PINS. */
 size_t bs_pins_named(const struct bs_abi_pins *pins);
 

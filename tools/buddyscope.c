@@ -76,8 +76,8 @@ const struct tool tools[] = {
 		  HELP_HELP "\n"
 	  "For each zone: blocks that are at least half free, but not whole, and the\n"
 	  "call sites that have memory in them.  The program looks itself, which stops\n"
-	  "its allocations for 3 ms with a zone of 1 GiB; the command waits up to 2 s\n"
-	  "for it.  Of a request that failed 'buddyscope failures' has the same.\n",
+	  "its allocations for some ms (3 to 9 with a zone of 1 GiB); the command waits\n"
+	  "up to 2 s for it.  Of a request that failed 'buddyscope failures' has the same.\n",
 	  true },
 	{ "failures", tool_run_view,
 	  "[PID|NAME] [--all] [--json] [--format=FORM]",

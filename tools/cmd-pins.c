@@ -31,22 +31,38 @@ static int parse_option(const struct tool *tool, void *arg, int c)
 	return TOOL_GO_ON;
 }
 
-static void put_text(struct bs_buf *out, const struct bs_snapshot *s,
-		     struct bs_symbolizer *sym, uint32_t request)
-{
-	const struct bs_abi_pins *pins;
+/* What was found in each zone, for the request that was answered last. */
+struct answer {
+	const struct bs_abi_pins *zone[BS_MAX_ZONES];
+	uint32_t nr_zones;
+	bool any;
+};
 
-	ask_put_name(out, bs_snapshot_header(s));
-	bs_buf_puts(out, ":\n");
-	for (uint32_t i = 0; i < bs_snapshot_nr_zones(s); i++) {
-		pins = bs_pins_of_request(s, request, i);
-		if (pins)
-			bs_pins_zone_text(out, s, sym, pins);
+static void find_answer(struct answer *a, const struct bs_snapshot *s,
+			const struct pins *p, uint32_t request)
+{
+	uint64_t nr = bs_snapshot_nr_zones(s);
+
+	a->nr_zones = nr < BS_MAX_ZONES ? (uint32_t)nr : BS_MAX_ZONES;
+	for (uint32_t i = 0; i < a->nr_zones; i++) {
+		a->zone[i] =
+			bs_pins_of_request(s, request, (uint32_t)p->order, i);
+		a->any |= a->zone[i] != NULL;
 	}
 }
 
+static void put_text(struct bs_buf *out, const struct bs_snapshot *s,
+		     struct bs_symbolizer *sym, const struct answer *a)
+{
+	ask_put_name(out, bs_snapshot_header(s));
+	bs_buf_puts(out, ":\n");
+	for (uint32_t i = 0; i < a->nr_zones; i++)
+		if (a->zone[i])
+			bs_pins_zone_text(out, s, sym, a->zone[i]);
+}
+
 static void put_json(struct bs_buf *out, const struct bs_snapshot *s,
-		     struct bs_symbolizer *sym, uint32_t request)
+		     struct bs_symbolizer *sym, const struct answer *a)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 	struct bs_json json;
@@ -56,35 +72,15 @@ static void put_json(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_json_i64(&json, "pid", h->pid);
 	bs_json_str(&json, "comm", h->comm);
 	bs_json_array(&json, "zones");
-	for (uint32_t i = 0; i < bs_snapshot_nr_zones(s); i++) {
+	for (uint32_t i = 0; i < a->nr_zones; i++) {
 		bs_json_object(&json, NULL);
 		bs_json_str(&json, "name", bs_snapshot_zone(s, i)->name);
-		bs_pins_json(&json, s, sym, bs_pins_of_request(s, request, i));
+		bs_pins_json(&json, s, sym, a->zone[i]);
 		bs_json_object_end(&json);
 	}
 	bs_json_array_end(&json);
 	bs_json_object_end(&json);
 	bs_buf_putc(out, '\n');
-}
-
-static int tell(const struct pins *p, const struct bs_control *c)
-{
-	struct bs_symbolizer *sym = bs_symbolizer_new(NULL, NULL);
-	struct bs_buf out = BS_BUF_INIT;
-	char err[PATH_MAX + 256];
-	struct bs_snapshot *s;
-
-	s = bs_snapshot_read_sections(
-		c->path, BS_SNAP_ZONES | BS_SNAP_PINS | BS_SNAP_STACKS, err,
-		sizeof(err));
-	if (s)
-		(p->common.json ? put_json : put_text)(&out, s, sym,
-						       c->page.pins_request);
-	else
-		tool_warn("%s", err);
-	bs_snapshot_free(s);
-	bs_symbolizer_free(sym);
-	return s ? tool_output(&out) : BS_EXIT_FAILED;
 }
 
 static int fail(const struct bs_control *c, const char *what)
@@ -95,6 +91,38 @@ static int fail(const struct bs_control *c, const char *what)
 	tool_warn("%s %s", bs_buf_str(&name), what);
 	bs_buf_free(&name);
 	return BS_EXIT_FAILED;
+}
+
+static int tell(const struct pins *p, const struct bs_control *c)
+{
+	struct bs_buf out = BS_BUF_INIT;
+	struct answer a = { 0 };
+	struct bs_symbolizer *sym;
+	char err[PATH_MAX + 256];
+	struct bs_snapshot *s;
+	int ret;
+
+	s = bs_snapshot_read_sections(
+		c->path, BS_SNAP_ZONES | BS_SNAP_PINS | BS_SNAP_STACKS, err,
+		sizeof(err));
+	if (!s) {
+		tool_warn("%s", err);
+		return BS_EXIT_FAILED;
+	}
+	find_answer(&a, s, p, c->page.pins_request);
+	if (a.any) {
+		sym = bs_symbolizer_new(NULL, NULL);
+		(p->common.json ? put_json : put_text)(&out, s, sym, &a);
+		bs_symbolizer_free(sym);
+		ret = tool_output(&out);
+	} else {
+		ret = fail(
+			c,
+			"could not look: it had no memory for that, or somebody "
+			"asked for another order at the same time");
+	}
+	bs_snapshot_free(s);
+	return ret;
 }
 
 static int ask(const struct pins *p, struct bs_control *c)

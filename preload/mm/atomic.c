@@ -100,7 +100,7 @@ void *mm_atomic_alloc(size_t size, size_t align, bool zero)
 		if (want <= class_bytes(class))
 			p = take_slot(class);
 	/* After the slot is empty: who sees this fills it. */
-	__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC, __ATOMIC_RELEASE);
+	mm_work_later(MM_WORK_ATOMIC);
 	if (!p)
 		p = map_new(size ? size : 1, align);
 	if (!p) {
@@ -138,7 +138,7 @@ bool mm_atomic_free(void *p)
 	bool deferred = defer(p);
 
 	/* After p is there: who sees this finds it. */
-	__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC, __ATOMIC_RELEASE);
+	mm_work_later(MM_WORK_ATOMIC);
 	mm_count(deferred ? BS_VMSTAT_DEFERRED_FREES : BS_VMSTAT_LOST_FREES, 1);
 	return true;
 }
@@ -197,6 +197,11 @@ void mm_atomic_work(void (*free_fn)(void *p))
 	}
 	if (work & MM_WORK_DECAY)
 		mm_decay_poll(sys_now_coarse_ns());
+	if (work & MM_WORK_TRIM) {
+		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_TRIM,
+				   __ATOMIC_ACQ_REL);
+		mm_trim();
+	}
 	if (work & MM_WORK_PINS) {
 		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_PINS,
 				   __ATOMIC_ACQ_REL);

@@ -42,8 +42,7 @@ static uint64_t round_ns(void)
 static void look_at_clock(bool yes)
 {
 	if (yes)
-		__atomic_fetch_or(&mm.atomic.work, MM_WORK_DECAY,
-				  __ATOMIC_RELEASE);
+		mm_work_later(MM_WORK_DECAY);
 	else
 		__atomic_fetch_and(&mm.atomic.work, ~MM_WORK_DECAY,
 				   __ATOMIC_RELAXED);

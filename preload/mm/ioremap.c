@@ -33,7 +33,7 @@ static void carveout_record(struct carveout *c)
 
 	c->area = vm_insert((uint64_t)c->base, bytes,
 			    BS_AREA_IOREMAP | BS_AREA_CARVEOUT,
-			    PROT_READ | PROT_WRITE);
+			    PROT_READ | PROT_WRITE, GFP_KERNEL);
 	if (!c->area)
 		return;
 	c->area->requested_bytes = 0;
@@ -233,7 +233,7 @@ static struct vm_struct *map_view(const struct carveout *c, uint64_t phys,
 	if (!addr)
 		return NULL;
 	area = vm_insert(addr, bytes, BS_AREA_IOREMAP | BS_AREA_CARVEOUT,
-			 PROT_READ | PROT_WRITE);
+			 PROT_READ | PROT_WRITE, GFP_KERNEL);
 	if (area && view(c, phys, bytes, addr)) {
 		area->guard_bytes = VM_GUARD_BYTES;
 		area->phys_addr = phys;

@@ -387,6 +387,11 @@ void mm_reclaim(void)
 	kmem_cache_shrink_all();
 }
 
+void mm_trim_later(void)
+{
+	mm_work_later(MM_WORK_TRIM);
+}
+
 size_t mm_trim(void)
 {
 	uint64_t pages = 0, now_ns = sys_now_coarse_ns();

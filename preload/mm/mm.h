@@ -620,7 +620,7 @@ struct mm_client {
 	uint32_t (*current_site)(void);
 	/* slab_debug found something.  No lock held. */
 	void (*slab_error)(const struct slab_error *e);
-	/* Now and then, from an allocation's slow path.  No lock held. */
+	/* Now and then, from an allocation's slow path.  The vm lock may be held. */
 	void (*slow_path)(void);
 	/* Run a constructor of the program's, which may allocate. */
 	void (*run_ctor)(void (*ctor)(void *objp), void *objp);
@@ -654,6 +654,7 @@ struct mm_atomic {
 #define MM_WORK_ATOMIC 1U /* what handlers freed and took */
 #define MM_WORK_DECAY  2U /* look whether free memory is to go back now */
 #define MM_WORK_PINS   4U /* whose memory is between the free pages */
+#define MM_WORK_TRIM   8U /* somebody asks for mm_trim() */
 
 /* How many events of a type were made lately; guarded by the event lock. */
 struct mm_ratelimit {
@@ -662,10 +663,14 @@ struct mm_ratelimit {
 	uint32_t nr_suppressed;
 };
 
-/* The walk that pins.c is to make; guarded by the event lock. */
+/* The walks that pins.c is to make; guarded by the event lock. */
 struct mm_pins {
 	uint64_t event; /* 0: none */
 	unsigned int zone_nr, order;
+	uint64_t
+		spanned_pages; /* of the zone, before it grew for the request */
+	bool asked;
+	uint32_t request, ask_order;
 	uint64_t nr; /* records made */
 };
 
@@ -751,6 +756,12 @@ extern __attribute__((visibility("hidden"))) struct mm mm;
 #define SECT_TABLE  0x4U  /* its part of mem_map is mapped */
 #define SECT_FRESH  0x8U  /* one free block, not written down in mem_map yet */
 #define SECT_SMALL  0x10U /* no huge pages, see section_never_huge() */
+
+/* For mm_atomic_work(), on somebody's way out. */
+static inline void mm_work_later(uint32_t work)
+{
+	__atomic_fetch_or(&mm.atomic.work, work, __ATOMIC_RELEASE);
+}
 
 static inline char *pfn_to_virt(uint64_t pfn)
 {
@@ -928,6 +939,8 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size);
 
 /* Give free memory back now.  Returns bytes given back. */
 size_t mm_trim(void);
+/* ... by mm_atomic_work().  Context: any lock held. */
+void mm_trim_later(void);
 /*
  * What is kept for reuse goes back to the zones, before a request is refused: kept
  * areas, objects in arrays, free slabs.  Source: the kernel's direct reclaim.
@@ -1108,7 +1121,10 @@ void mm_event_make(const struct mm_event *e);
 void mm_pins_want(const struct mm_event *e, uint64_t number);
 /* The look.  mm_atomic_work() calls it.  Context: no lock held. */
 void mm_pins_make(void);
-/* A look at each zone, because somebody asks.  Context: no lock held. */
+/*
+ * Somebody asks, on the control page: each zone is looked at, and the request is marked
+ * as seen, by mm_atomic_work().  Context: any lock held.
+ */
 void mm_pins_ask(uint32_t request, uint32_t order);
 
 static inline void mm_event(uint32_t type, int zone_nr, unsigned int order,

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "preload/mm/list.h"
 #include "preload/mm/page_alloc.h"
 #include "preload/mm/vmalloc.h"
 
@@ -74,6 +75,10 @@ static void charge(struct vm_struct *area)
 	}
 	need = want - area->charged_pages;
 	got = need ? lend_pages(area, need, BS_USE_MMAP, false) : 0;
+	if (got < need && !list_empty(&mm.vm_lazy)) {
+		vm_purge_kept();
+		got += lend_pages(area, need - got, BS_USE_MMAP, false);
+	}
 	if (got < need)
 		mm_event(BS_EVENT_OVERCOMMIT, (int)mm.nr_zones - 1, 0, 0,
 			 area->addr, (need - got) << PAGE_SHIFT);
@@ -197,7 +202,7 @@ struct vm_struct *vm_record(uint64_t addr, uint64_t len, int prot,
 	struct vm_struct *area;
 
 	carve(addr, addr + len);
-	area = vm_insert(addr, len, flags, (uint32_t)prot);
+	area = vm_insert(addr, len, flags, (uint32_t)prot, GFP_KERNEL);
 	if (!area) {
 		mm_count(BS_VMSTAT_MAPS_UNRECORDED, 1);
 		return NULL;
@@ -281,7 +286,7 @@ static void copy_records(uint64_t old, uint64_t len, uint64_t to)
 		start = MAX(area->addr, old);
 		end = MIN(area->addr + area->size, old + len);
 		copy = vm_insert(to + (start - old), end - start, area->flags,
-				 area->prot);
+				 area->prot, GFP_KERNEL);
 		if (copy) {
 			copy->path =
 				area->path ? vm_dup_path(area->path) : NULL;

@@ -201,13 +201,18 @@ static bool zone_grows(gfp_t gfp)
 	return !mm.config.oom_fail && !(gfp & __GFP_NORETRY);
 }
 
-/* Who borrows frames holds the vm lock, and reclaims itself. */
-static bool may_reclaim(gfp_t gfp)
+bool gfp_may_reclaim(gfp_t gfp)
 {
 	if (gfp & __GFP_TRY && !zone_grows(gfp))
 		return false;
 	return !(gfp & (GFP_ATOMIC & ~GFP_HIGH)) &&
-	       !(gfp & (__GFP_LOCKED | __GFP_LENT | __GFP_NORETRY));
+	       !(gfp & (__GFP_LOCKED | __GFP_NORETRY));
+}
+
+/* Who borrows frames holds the vm lock. */
+static bool may_reclaim(gfp_t gfp)
+{
+	return gfp_may_reclaim(gfp) && !(gfp & __GFP_LENT);
 }
 
 /* Fixed zones are exhausted: last resorts, then the report. */

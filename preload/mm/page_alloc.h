@@ -12,6 +12,8 @@ void page_alloc_destroy(void);
 struct zone *page_zone(uint64_t pfn);
 /* The zone that is asked first. */
 unsigned int gfp_zone(gfp_t gfp);
+/* Is what is kept for reuse to go back before a request of this kind is refused? */
+bool gfp_may_reclaim(gfp_t gfp);
 unsigned int page_block_type(const struct zone *zone, uint64_t pfn);
 bool zone_watermark_ok(const struct zone *zone, unsigned int order,
 		       uint64_t mark, unsigned int class_nr, gfp_t gfp);

@@ -9,8 +9,9 @@
  *
  * A request that fails though enough pages are free asks for a walk, which the same
  * thread makes on its way out, when it holds no lock.  Reports are limited to 10 in 5 s,
- * and walks with them.  What it finds are call sites
- * by the blocks that they keep: the kernel's page_owner, for one order.
+ * and walks with them.  What it finds are call sites by the blocks that they keep: the
+ * kernel's page_owner, for one order.  Memory that is kept for reuse and was not reclaimed
+ * before is told as that, under the use PCP, which has no other meaning here.
  */
 #include <string.h>
 
@@ -19,7 +20,8 @@
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
 
-#define PINS_MAX_SECTIONS 256UL /* in one walk: 1 GiB, 3 ms */
+#define PINS_MAX_SECTIONS                                                      \
+	(BS_PINS_PAGES >> SECTION_ORDER) /* in one walk: 3 to 9 ms */
 
 /* Sites, and behind them memory without a site, by its use. */
 #define NR_SITES (1U << TAG_SITE_BITS)
@@ -62,7 +64,20 @@ void mm_pins_want(const struct mm_event *e, uint64_t number)
 	p->event = number;
 	p->zone_nr = (unsigned int)e->zone_nr;
 	p->order = e->order;
-	__atomic_fetch_or(&mm.atomic.work, MM_WORK_PINS, __ATOMIC_RELEASE);
+	p->spanned_pages = mm.zone[p->zone_nr].stat.spanned_pages;
+	mm_work_later(MM_WORK_PINS);
+}
+
+void mm_pins_ask(uint32_t request, uint32_t order)
+{
+	struct mm_pins *p = &mm.pins;
+
+	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
+	p->asked = true;
+	p->request = request;
+	p->ask_order = order;
+	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
+	mm_work_later(MM_WORK_PINS);
 }
 
 /* ---- one block ---------------------------------------------------------------------- */
@@ -82,12 +97,16 @@ static uint32_t tag_key(uint64_t tag, uint32_t use)
 						 : NR_SITES + use;
 }
 
-/* With tracing, caches without tags are the library's own. */
-static uint32_t unknown_key(const struct kmem_cache *cachep)
-{
-	bool own = mm.config.tags && !(cachep->flags & SLAB_TAGS);
+#define KEPT (NR_SITES + BS_USE_PCP)
 
-	return NR_SITES + (own ? BS_USE_TABLE : BS_USE_SLAB);
+/* With tracing, caches without tags are the library's own. */
+static uint32_t unknown_key(const struct slab *slabp)
+{
+	if (!slabp->inuse)
+		return KEPT;
+	if (mm.config.tags && !(slabp->cache->flags & SLAB_TAGS))
+		return NR_SITES + BS_USE_TABLE;
+	return NR_SITES + BS_USE_SLAB;
 }
 
 /* Each site that has an object in the slab has its pages. */
@@ -108,18 +127,16 @@ static void note_slab(struct walk *w, const struct slab *slabp, uint64_t pages)
 		note(w, key, pages);
 	}
 	if (!known)
-		note(w, unknown_key(slabp->cache), pages);
+		note(w, unknown_key(slabp), pages);
 }
 
-/* One that is kept for reuse is nobody's. */
-static void note_area(struct walk *w, const struct page *page, uint64_t pages)
+static uint32_t area_key(const struct page *page)
 {
 	const struct vm_struct *area = page->area;
 
-	note(w,
-	     tag_key(area->flags & BS_AREA_LAZY ? 0 : tag_load(&area->tag),
-		     page->use),
-	     pages);
+	return area->flags & BS_AREA_LAZY
+		       ? KEPT
+		       : tag_key(tag_load(&area->tag), page->use);
 }
 
 static bool is_free(const struct page *page)
@@ -138,7 +155,7 @@ static void note_pages(struct walk *w, const struct page *page, uint64_t pages)
 		note(w, tag_key(tag_load(&page->tag), page->use), pages);
 		break;
 	case PK_LENT:
-		note_area(w, page, pages);
+		note(w, area_key(page), pages);
 		break;
 	case PK_TRANSIT:
 		note(w, NR_SITES + page->use, pages);
@@ -240,17 +257,21 @@ static void walk_section(struct walk *w, uint64_t pfn)
 		walk_block(w, &head, pfn);
 }
 
-static void walk_zone(struct walk *w, const struct zone *zone)
+static void walk_zone(struct walk *w, const struct zone *zone,
+		      uint64_t spanned_pages)
 {
-	uint64_t nr_sections = zone->stat.spanned_pages >> SECTION_ORDER;
-	uint64_t step = nr_sections / PINS_MAX_SECTIONS + 1, i;
+	uint64_t nr_sections = spanned_pages >> SECTION_ORDER;
+	uint64_t step = (nr_sections + PINS_MAX_SECTIONS - 1) /
+			PINS_MAX_SECTIONS,
+		 i;
 	uint64_t first = zone->start_pfn >> SECTION_ORDER;
 
 	for (i = first; i < first + nr_sections; i += step) {
 		uint8_t state = section_state(i);
 
-		if (!(state & SECT_ONLINE))
-			continue;
+		if (!(state & SECT_ONLINE) ||
+		    i << SECTION_ORDER < zone->lost_end)
+			continue; /* or after a raw fork: nobody knows */
 		if (!(state & SECT_FRESH)) {
 			walk_section(w, i << SECTION_ORDER);
 		} else if (!w->again) { /* nothing was ever taken from it */
@@ -315,11 +336,11 @@ static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 	w.keys = (uint32_t *)(void *)(memory + pin_bytes);
 	w.holders = w.keys + NR_KEYS;
 	mm_fork_prepare();
-	walk_zone(&w, &mm.zone[what->zone_nr]);
+	walk_zone(&w, &mm.zone[what->zone_nr], what->spanned_pages);
 	if (out->nr_partial) {
 		rank_all(&w);
 		w.again = true;
-		walk_zone(&w, &mm.zone[what->zone_nr]);
+		walk_zone(&w, &mm.zone[what->zone_nr], what->spanned_pages);
 	}
 	mm_fork_parent();
 	for (i = 1; i < MIN(out->nr_holders, BS_NR_PINS); i++)
@@ -364,6 +385,25 @@ static void look(const struct mm_pins *what, uint32_t request)
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
 }
 
+/* Nobody waits for what is kept for reuse: it is not in the way. */
+static void answer(const struct mm_pins *asked)
+{
+	struct mm_pins what = { .order = asked->ask_order };
+	struct bs_abi_header *h = mm_wipe->pub.header;
+
+	if (what.order && what.order < MAX_ORDER) {
+		mm_reclaim();
+		for (; what.zone_nr < mm.nr_zones; what.zone_nr++) {
+			what.spanned_pages =
+				mm.zone[what.zone_nr].stat.spanned_pages;
+			look(&what, asked->request);
+		}
+	}
+	if (h)
+		__atomic_store_n(&h->pins_request_seen, asked->request,
+				 __ATOMIC_RELEASE);
+}
+
 void mm_pins_make(void)
 {
 	struct mm_pins what;
@@ -371,17 +411,11 @@ void mm_pins_make(void)
 	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
 	what = mm.pins;
 	mm.pins.event = 0;
+	mm.pins.asked = false;
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);
-	if (what.event) /* else another thread was first */
+	/* Neither: another thread was first. */
+	if (what.event)
 		look(&what, 0);
-}
-
-void mm_pins_ask(uint32_t request, uint32_t order)
-{
-	struct mm_pins what = { .order = order };
-
-	if (!order || order >= MAX_ORDER)
-		return;
-	for (; what.zone_nr < mm.nr_zones; what.zone_nr++)
-		look(&what, request);
+	if (what.asked)
+		answer(&what);
 }

@@ -34,7 +34,8 @@
 
 /* What a caller may add to the cache's own gfpflags. */
 #define GFP_OF_CALLER                                                          \
-	(GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY | __GFP_LOCKED)
+	(GFP_ATOMIC | __GFP_NOWARN | __GFP_NORETRY | __GFP_TRY |               \
+	 __GFP_NOGROW | __GFP_LOCKED)
 
 static void list3_unlock(struct kmem_cache *cachep)
 {
@@ -104,8 +105,7 @@ static void see_slab(void)
 		__atomic_add_fetch(&mm.atomic.slabs_seen, 1, __ATOMIC_RELAXED);
 
 	if (seen == ATOMIC_FROM_SLABS)
-		__atomic_fetch_or(&mm.atomic.work, MM_WORK_ATOMIC,
-				  __ATOMIC_RELEASE);
+		mm_work_later(MM_WORK_ATOMIC);
 }
 
 bool cache_grow(struct kmem_cache *cachep, gfp_t gfp)
@@ -908,21 +908,26 @@ bool cache_reap_idle(void)
 	return any;
 }
 
+#define SHRINK_ROUNDS 4U
+
 uint64_t kmem_cache_shrink_all(void)
 {
 	struct list_head *pos;
-	uint64_t slabs = 0, round;
+	uint64_t slabs = 0, before = 1;
+	unsigned int round;
 
 	sys_lock(&mm.chain_lock, SYS_RANK_CHAIN);
 	mm_sections_stop(); /* once for all caches */
-	/* Again while slabs' descriptors and tags were objects of others. */
-	do {
-		round = 0;
+	/*
+	 * Again where slabs' tags, and descriptors of those, were objects of others; no
+	 * longer, because other threads free meanwhile.
+	 */
+	for (round = 0; round < SHRINK_ROUNDS && slabs != before; round++) {
+		before = slabs;
 		list_for_each(pos, &mm.cache_chain)
-			round += cache_drain(
+			slabs += cache_drain(
 				list_entry(pos, struct kmem_cache, next));
-		slabs += round;
-	} while (round);
+	}
 	mm_sections_start();
 	sys_unlock(&mm.chain_lock, SYS_RANK_CHAIN);
 	return slabs;

@@ -21,7 +21,7 @@ __attribute__((noinline)) bool mm_make_tag(struct mm_block *b)
 	uint64_t *tags, *before = NULL;
 
 	tags = kmem_cache_alloc(b->cache->tags_cache,
-				__GFP_ZERO | __GFP_NOWARN | __GFP_LOCKED);
+				__GFP_ZERO | __GFP_NOWARN);
 	if (!tags)
 		return false;
 	if (!__atomic_compare_exchange_n(&b->slab->tags, &before, tags, false,

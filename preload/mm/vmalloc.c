@@ -225,6 +225,11 @@ static void count_live(int64_t bytes)
 	mm.vm_live_peak_bytes = MAX(mm.vm_live_peak_bytes, mm.vm_live_bytes);
 }
 
+void vm_purge_kept(void)
+{
+	purge_locked(0, 0);
+}
+
 static bool shrink(struct vm_struct *area, uint64_t bytes);
 
 static void tighten_locked(uint64_t age_ns)
@@ -287,7 +292,8 @@ static struct vm_struct *new_area(uint64_t bytes, struct vm_request *req)
 
 	if (!addr)
 		return NULL;
-	area = vm_insert(addr, bytes, BS_AREA_ALLOC, PROT_READ | PROT_WRITE);
+	area = vm_insert(addr, bytes, BS_AREA_ALLOC, PROT_READ | PROT_WRITE,
+			 req->gfp & (__GFP_NOWARN | __GFP_TRY | __GFP_NOGROW));
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;
@@ -341,9 +347,11 @@ struct vm_struct *vmalloc_area(uint64_t bytes, struct vm_request *req)
 	req->window_full = first.window_full;
 	if (area || (first.window_full && first.strict))
 		return area;
-	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
-	mm_reclaim();
-	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	if (gfp_may_reclaim(req->gfp)) {
+		sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+		mm_reclaim();
+		sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	}
 	return try_area(bytes, req);
 }
 
@@ -458,6 +466,20 @@ static bool shrink(struct vm_struct *area, uint64_t bytes)
 	return true;
 }
 
+/* Frames for an area that grows: what is kept goes before a zone grows for it. */
+static bool lend_more(struct vm_struct *area, uint64_t pages, gfp_t gfp)
+{
+	uint64_t got;
+
+	area->gfp = gfp | __GFP_NOGROW | __GFP_TRY;
+	got = lend_pages(area, pages, BS_USE_VMALLOC, true);
+	area->gfp = gfp;
+	if (got)
+		return true;
+	vm_purge_kept();
+	return lend_pages(area, pages, BS_USE_VMALLOC, true);
+}
+
 /* Move the page tables to a larger place.  The area's record moves along. */
 static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 {
@@ -470,11 +492,11 @@ static struct vm_struct *grow(struct vm_struct *area, uint64_t bytes)
 	addr = vm_space_get(bytes, PAGE_SIZE, &req);
 	if (!addr)
 		return NULL;
-	moved = vm_insert(addr, bytes, area->flags, area->prot);
+	moved = vm_insert(addr, bytes, area->flags, area->prot,
+			  __GFP_NOGROW | __GFP_TRY);
 	if (!moved)
 		goto out_unmap;
-	moved->gfp = area->gfp;
-	if (!lend_pages(moved, more, BS_USE_VMALLOC, true))
+	if (!lend_more(moved, more, area->gfp))
 		goto out_remove;
 	ret = sys_mremap((void *)old, old_bytes, bytes,
 			 MREMAP_MAYMOVE | MREMAP_FIXED, (void *)addr);

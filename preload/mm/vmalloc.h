@@ -42,6 +42,8 @@ void *vmalloc_resize(void *p, size_t new_size);
  * larger than was asked for lose what is too much.  True: some are left.
  */
 bool vmalloc_purge(uint64_t age_ns);
+/* All that is kept goes.  vm lock held. */
+void vm_purge_kept(void);
 
 /* ---- area tree (vmap.c), vm lock held ------------------------------------ */
 
@@ -49,7 +51,7 @@ bool vmalloc_purge(uint64_t age_ns);
 struct vm_struct *vm_find(uint64_t addr);
 /* A new record in the tree; NULL: no memory. */
 struct vm_struct *vm_insert(uint64_t addr, uint64_t size, uint32_t flags,
-			    uint32_t prot);
+			    uint32_t prot, gfp_t gfp);
 /* Take the record out and free it.  Frames must have been given back. */
 void vm_remove(struct vm_struct *area);
 /* Cut at addr (inside the area): the upper part becomes an area. NULL: memory. */

@@ -190,10 +190,10 @@ static void unpublish(struct vm_struct *area)
 /* ---- records -------------------------------------------------------------------- */
 
 struct vm_struct *vm_insert(uint64_t addr, uint64_t size, uint32_t flags,
-			    uint32_t prot)
+			    uint32_t prot, gfp_t gfp)
 {
 	struct vm_struct *area =
-		kmem_cache_alloc(mm.vm_cachep, GFP_KERNEL | __GFP_LOCKED);
+		kmem_cache_alloc(mm.vm_cachep, gfp | __GFP_LOCKED);
 
 	if (!area)
 		return NULL;
@@ -241,7 +241,7 @@ struct vm_struct *vm_split(struct vm_struct *area, uint64_t addr)
 	struct vm_struct *upper;
 
 	VM_BUG_ON(addr <= area->addr || addr >= area->addr + area->size);
-	upper = vm_insert(addr, high, area->flags, area->prot);
+	upper = vm_insert(addr, high, area->flags, area->prot, GFP_KERNEL);
 	if (!upper)
 		return NULL;
 	upper->tag = area->tag;

@@ -226,7 +226,8 @@ static struct vm_struct *map_pages(struct page **pages, unsigned int n,
 
 	if (!addr)
 		return NULL;
-	area = vm_insert(addr, bytes, BS_AREA_VMAP, PROT_READ | PROT_WRITE);
+	area = vm_insert(addr, bytes, BS_AREA_VMAP, PROT_READ | PROT_WRITE,
+			 GFP_KERNEL);
 	if (!area)
 		goto out_unmap;
 	area->guard_bytes = VM_GUARD_BYTES;

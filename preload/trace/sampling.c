@@ -624,11 +624,10 @@ void sampling_poll(void)
 	}
 	if (unlikely(trim != LOAD(sampling.seen_trim))) {
 		STORE(sampling.seen_trim, trim);
-		mm_trim();
+		mm_trim_later();
 	}
 	if (unlikely(pins != LOAD(sampling.seen_pins))) {
 		STORE(sampling.seen_pins, pins);
 		mm_pins_ask(pins, control->pins_order);
-		__atomic_store_n(&h->pins_request_seen, pins, __ATOMIC_RELEASE);
 	}
 }

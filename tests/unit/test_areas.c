@@ -217,7 +217,7 @@ static void keep_areas(void)
 		assert_non_null(p[i] = vmalloc_alloc(MIB, 1, GFP_KERNEL));
 	for (i = 0; i < ARRAY_SIZE(p); i++)
 		release(p[i]);
-	assert_int_equal(used(BS_USE_VMALLOC), 6 * MIB >> PAGE_SHIFT);
+	assert_true(used(BS_USE_VMALLOC) >= 6 * MIB >> PAGE_SHIFT);
 }
 
 /* ... or in free slabs and in arrays. */
@@ -226,11 +226,12 @@ static void keep_objects(void)
 	static void *p[8192];
 	unsigned int nr = 0;
 
-	while (mm.zone[0].stat.free_pages > 200) {
-		p[nr] = mm_kmalloc(nr % 2 ? 1500 : 30000, GFP_KERNEL);
-		assert_non_null(p[nr]);
+	while ((p[nr] = mm_kmalloc(nr % 2 ? 1500 : 30000,
+				   __GFP_NORETRY | __GFP_NOWARN)))
 		assert_true(++nr < ARRAY_SIZE(p));
-	}
+	/* small ones take the rest */
+	while ((p[nr] = mm_kmalloc(1500, __GFP_NORETRY | __GFP_NOWARN)))
+		assert_true(++nr < ARRAY_SIZE(p));
 	while (nr--)
 		release(p[nr]);
 	assert_true(used(BS_USE_SLAB) > 64);
@@ -267,6 +268,57 @@ static void reclaim_comes_before_an_area_is_refused(void **state)
 	keep_objects();
 	pub.header.section[BS_SEC_EVENTS].count = 0;
 	assert_non_null(vmalloc_alloc(7 * MIB, 1, GFP_KERNEL));
+	assert_int_equal(pub_nr_events(), 0);
+	assert_int_equal(mm.zone[0].stat.managed_pages,
+			 mm.zone[0].initial_pages);
+	assert_mm_holds();
+}
+
+/* Also where the area's own record needs a slab, and all that is kept is few objects. */
+static void reclaim_comes_before_a_record_is_refused(void **state)
+{
+	static void *p[8192];
+	unsigned int records, nr, i;
+
+	for (records = 20; records < 30; records++) {
+		start(records % 2 ? fixed_that_grows : fixed);
+		for (i = 0; i < records; i++)
+			assert_non_null(vmalloc_alloc(1, 1, GFP_KERNEL));
+		for (nr = 0;
+		     (p[nr] = mm_kmalloc(2048, __GFP_NORETRY | __GFP_NOWARN));)
+			assert_true(++nr < ARRAY_SIZE(p));
+		for (i = 0; i < 60; i++)
+			release(p[--nr]);
+		memset(&mm.ratelimit, 0, sizeof(mm.ratelimit));
+		pub.header.section[BS_SEC_EVENTS].count = 0;
+		assert_non_null(vmalloc_alloc(1, 1, GFP_KERNEL));
+		assert_int_equal(pub_nr_events(), 0);
+		assert_int_equal(mm.zone[0].stat.managed_pages,
+				 mm.zone[0].initial_pages);
+		stop(state);
+	}
+	start(NULL); /* for the end of the test */
+}
+
+/* ... or an area grows in its place, or the program maps memory. */
+static void reclaim_comes_before_an_area_grows(void **state)
+{
+	char *p;
+
+	(void)state;
+	start(fixed_that_grows);
+	p = vmalloc_alloc(MIB, 1, GFP_KERNEL);
+	keep_areas();
+	pub.header.section[BS_SEC_EVENTS].count = 0;
+	p = vmalloc_resize(p, 4 * MIB);
+	assert_non_null(p);
+	release(p);
+	assert_int_equal(used(BS_USE_VMALLOC), 4 * MIB >> PAGE_SHIFT);
+	assert_false(
+		sys_is_err(mm_mmap(NULL, 6 * MIB, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 0)));
+	assert_int_equal(used(BS_USE_MMAP), 6 * MIB >> PAGE_SHIFT);
+	assert_int_equal(mm.zone[0].stat.overcommit_pages, 0);
 	assert_int_equal(pub_nr_events(), 0);
 	assert_int_equal(mm.zone[0].stat.managed_pages,
 			 mm.zone[0].initial_pages);
@@ -945,6 +997,8 @@ int main(void)
 		TEST(vmalloc_first_free_of_a_size_keeps_no_frames),
 		TEST(reclaim_comes_before_a_refusal),
 		TEST(reclaim_comes_before_an_area_is_refused),
+		TEST(reclaim_comes_before_a_record_is_refused),
+		TEST(reclaim_comes_before_an_area_grows),
 		TEST(reclaim_is_not_for_atomic_requests),
 		TEST(vmalloc_kept_area_comes_zeroed_when_asked),
 		TEST(vmalloc_fails_at_each_page_and_gives_all_back),

@@ -363,6 +363,85 @@ static void pins_are_of_the_zone_that_was_asked(void **state)
 	compare(pins_of(1), LARGE);
 }
 
+/* What nobody has is no call site's, whatever it was before. */
+static void pins_tell_what_is_kept(void **state)
+{
+	const struct bs_abi_pins *pins;
+	unsigned int i, kept = 0;
+
+	(void)state;
+	start(1);
+	while (take(mm_kmalloc(30000, __GFP_NOWARN), 30000, 1))
+		;
+	while (nr_live)
+		drop(nr_live - 1);
+	mm_event(BS_EVENT_ALLOC_FAILED, 0, 9, GFP_KERNEL, 0, PAGE_SIZE << 9);
+	leave();
+	pins = pins_of(1);
+	for (i = 0; i < pins->nr_holders; i++) {
+		assert_int_equal(pins->holder[i].site, NOBODY);
+		kept += pins->holder[i].use == BS_USE_PCP;
+	}
+	assert_int_equal(kept, 1);
+	/* asked for: it goes back first */
+	mm_pins_ask(1, 9);
+	leave();
+	for (pins = pins_of(2), i = 0; i < pins->nr_holders; i++)
+		assert_int_not_equal(pins->holder[i].use, BS_USE_PCP);
+	assert_mm_holds();
+}
+
+static unsigned int nr_polls;
+
+static void ask(void)
+{
+	mm_pins_ask(++nr_polls, 8);
+	mm_trim_later();
+}
+
+/* A slow path may be one of the library's own, within the vm lock. */
+static void pins_can_be_asked_for_under_the_vm_lock(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	start(1);
+	nr_polls = 0;
+	mm.client.slow_path = ask;
+	sys_lock(&mm.vm_lock, SYS_RANK_VM);
+	for (i = 0; i < 1000; i++)
+		assert_non_null(vm_dup_path("/usr/lib/x86_64-linux-gnu/x.so"));
+	sys_unlock(&mm.vm_lock, SYS_RANK_VM);
+	assert_true(nr_polls > 1);
+	assert_int_equal(pub.header.pins_request_seen, 0);
+	leave();
+	assert_int_equal(pub.header.pins_request_seen, nr_polls);
+	assert_int_equal(nr_pins(), 1);
+	assert_int_equal(pins_of(1)->request, nr_polls);
+	assert_mm_holds();
+}
+
+static void pins_of_a_large_zone_are_those_of_a_part(void **state)
+{
+	static const uint64_t extra[] = { 0, SECTION_PAGES };
+	static const uint32_t blocks[] = { 256, 129 };
+	struct mm_config c;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		mm_default_config(&c);
+		c.zone[0].pages = BS_PINS_PAGES + extra[i];
+		c.zone[0].elastic = false;
+		assert_int_equal(mm_init(&c, NULL), 0);
+		pub_attach();
+		mm_pins_ask(1, 10);
+		leave();
+		assert_int_equal(pins_of(1)->nr_blocks, blocks[i]);
+		stop(state);
+	}
+	start(1); /* for the end of the test */
+}
+
 /* A forked child begins anew. */
 static void pins_are_not_the_childs(void **state)
 {
@@ -449,6 +528,9 @@ int main(void)
 		TEST(pins_name_who_is_in_most_blocks),
 		TEST(pins_are_made_for_what_is_scattered),
 		TEST(pins_are_of_the_zone_that_was_asked),
+		TEST(pins_tell_what_is_kept),
+		TEST(pins_can_be_asked_for_under_the_vm_lock),
+		TEST(pins_of_a_large_zone_are_those_of_a_part),
 		TEST(pins_are_not_the_childs),
 		TEST(pins_are_what_a_look_at_each_frame_finds),
 	};

@@ -703,7 +703,7 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	    "Pinned:   50 of 64 blocks of 1024kB are at least half free; in them lie\n"
 	    "          in 50 (alone in 12), 100 pages, site 1: ");
 	has(text,
-	    "          in 42, 99 pages, slab pages of no known call site (slabs' descriptors)\n"
+	    "          in 42, 99 pages, slab pages of no known call site (slabs' descriptors, free objects)\n"
 	    "          in 34, 98 pages, site 2: ");
 	has(text, "          in 26, 1 page, buddyscope's own\n"
 		  "          ... 2 more\n"
