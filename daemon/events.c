@@ -233,6 +233,7 @@ static void line_pins(struct bs_log *log, const struct bs_abi_pins *pins,
 	bs_line_u64(log, "blocks", pins->nr_blocks);
 	bs_line_u64(log, "free_blocks", pins->nr_free);
 	bs_line_u64(log, "partial_blocks", pins->nr_partial);
+	bs_line_u64(log, "part", pins->part);
 	if (json)
 		bs_json_array(json, "pinned_by");
 	for (size_t i = 0; i < nr_logged(pins); i++) {

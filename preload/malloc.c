@@ -163,10 +163,13 @@ static __attribute__((noinline)) void exact_begin(void)
 static inline __attribute__((always_inline)) void *
 alloc_long(size_t size, size_t align, gfp_t gfp, const struct unwind_regs *regs)
 {
+	const bool cold = !sys_rseq_is_warm();
 	void *p;
 
 	if (unlikely(!bs_enter()))
 		return bs_alloc_atomic(size, align, gfp);
+	if (unlikely(cold)) /* a program that waits has no other slow path */
+		sampling_poll();
 	if (regs && unlikely(!mm_wipe->exact_bytes) && sampling_is_exact())
 		exact_begin();
 	p = regs ? alloc_object(size, align, gfp, regs) : NULL;

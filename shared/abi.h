@@ -604,7 +604,11 @@ static_assert(sizeof(struct bs_abi_event) == 1760, "ABI");
 	(offsetof(struct bs_abi_event, zones) +                                \
 	 (nr_zones) * sizeof(struct bs_abi_event_zone))
 
-/* Who has memory in blocks that would be free without it. */
+/*
+ * Who has memory in blocks that would be free without it.  Where it says that nobody else
+ * has, what is buddyscope's own (a board has it not) and what is kept for reuse do not
+ * count.
+ */
 struct bs_abi_pin {
 	uint32_t site; /* 0: no call site is known */
 	/* BS_USE_*, when site is 0; TABLE: ours, PCP: kept for reuse */
@@ -620,9 +624,11 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
 
 /*
  * What was between the free pages of a zone, when a request found them too scattered or
- * the control page asked: each block of 2^order pages, aligned, is free, partial (at
- * least half of its pages are free) or full, and holder[] are those that have pages in
- * most of the partial ones, most first.  Pages in per-CPU lists count as free.  Of a zone
+ * the control page asked: each block of 2^order pages, aligned, is free, partial (half of
+ * its pages are free, at least) or full.  Where such blocks have less than half of the
+ * free pages, those are partial that are free to a quarter, or else to an eighth.
+ * holder[] are call sites that have pages in most of the partial ones, most first; behind
+ * them what has no call site.  Pages in per-CPU lists count as free.  Of a zone
  * of more than BS_PINS_PAGES only every nth section of 2^10 pages is looked at.
  *
  * A ring as that of the events: record n (from 1) is in slot n % capacity.  Made on the
@@ -641,10 +647,12 @@ struct bs_abi_pins {
 	uint32_t nr_partial;
 	uint32_t nr_holders; /* all, of which holder[] has the first */
 	uint32_t request;    /* of the control page, when event is 0 */
-	uint32_t reserved;
+	uint32_t part;	     /* of a partial block 1/part is free: 2, 4 or 8 */
+	uint32_t free_pages; /* in partial and full blocks */
+	uint32_t partial_free_pages; /* of these, in partial ones */
 	struct bs_abi_pin holder[BS_NR_PINS];
 };
-static_assert(sizeof(struct bs_abi_pins) == 248, "ABI");
+static_assert(sizeof(struct bs_abi_pins) == 256, "ABI");
 
 /*
  * vmstat: one uint64_t each, in this order.  The table is the single source of

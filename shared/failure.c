@@ -341,20 +341,19 @@ static size_t find_holders(const struct bs_snapshot *s, struct holder *top)
 	return nr;
 }
 
-/* True: one of them may be a leak. */
-static bool put_holders(struct bs_buf *out, const struct bs_snapshot *s,
+static void put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 			const struct bs_render_options *opt)
 {
 	struct holder top[HOLDERS];
 	size_t nr = find_holders(s, top);
-	bool old = false;
 
+	if (bs_snapshot_header(s)->trace_mode == BS_TRACE_OFF && !nr)
+		bs_buf_puts(out, "Held now: not known, trace is off\n");
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t site = top[i].site;
 		bool of_all = of_all_ages(bs_snapshot_site(s, site));
 
-		old |= of_all;
-		bs_buf_printf(out, "%s", i ? "          " : "Held by:  ");
+		bs_buf_printf(out, "%s", i ? "          " : "Held now: ");
 		bs_site_counts_put_live(out, &top[i].counts);
 		bs_buf_printf(out, ", site %" PRIu64 "%s: ", site,
 			      of_all ? ", of all ages as a leak's are" : "");
@@ -362,7 +361,6 @@ static bool put_holders(struct bs_buf *out, const struct bs_snapshot *s,
 				   HOLDER_FRAMES);
 		bs_buf_putc(out, '\n');
 	}
-	return old;
 }
 
 static void put_hint(struct bs_buf *out, unsigned int *nr, const char *text)
@@ -413,8 +411,8 @@ static void put_help(struct bs_buf *out, const struct bs_snapshot *s,
 		put_hint(out, &nr, "if it is not: larger zones (zones=...)");
 		break;
 	case BS_CAUSE_FRAGMENTATION:
-		if (put_holders(out, s, opt))
-			put_hint(out, &nr, text);
+		put_holders(out, s, opt);
+		put_hint(out, &nr, text);
 		hints_fragmentation(out, s, e, &nr);
 		break;
 	case BS_CAUSE_RESERVE:

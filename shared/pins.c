@@ -34,6 +34,21 @@ const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
 	return found;
 }
 
+bool bs_pins_last_request(const struct bs_snapshot *s, uint32_t order,
+			  uint32_t *request, uint64_t *time_ns)
+{
+	for (uint64_t i = bs_snapshot_nr_pins(s); i--;) {
+		const struct bs_abi_pins *pins = bs_snapshot_pins(s, i);
+
+		if (!pins->event && pins->order == order) {
+			*request = pins->request;
+			*time_ns = pins->time_ns;
+			return true;
+		}
+	}
+	return false;
+}
+
 size_t bs_pins_named(const struct bs_abi_pins *pins)
 {
 	return pins->nr_holders < BS_NR_PINS ? pins->nr_holders : BS_NR_PINS;
@@ -53,29 +68,51 @@ static const char *use_key(uint32_t use)
 	return "other";
 }
 
-void bs_pin_no_site(struct bs_buf *out, const struct bs_abi_pin *pin)
+/* Somebody's, of whom we do not know. */
+static bool has_owner(const struct bs_abi_pin *pin)
 {
-	if (pin->use == BS_USE_TABLE)
-		bs_buf_puts(out, "buddyscope's own");
-	else if (pin->use == BS_USE_PCP)
-		bs_buf_puts(out, "kept for reuse");
-	else
-		bs_buf_printf(out, "%s pages of no known call site",
-			      use_key(pin->use));
+	return pin->use != BS_USE_TABLE && pin->use != BS_USE_PCP;
 }
 
-/* Every object of the program has a site. */
-static bool is_exact(const struct bs_snapshot *s)
+void bs_pin_no_site(struct bs_buf *out, const struct bs_abi_pin *pin)
+{
+	static const char *const pages[] = {
+		[BS_USE_SLAB] = "slab pages",
+		[BS_USE_LARGE] = "pages",
+		[BS_USE_VMALLOC] = "vmalloc pages",
+		[BS_USE_MMAP] = "mmap pages",
+		[BS_USE_PCP] = "kept for reuse",
+		[BS_USE_TABLE] = "buddyscope's own",
+		[BS_USE_DMA] = "DMA pages",
+	};
+
+	bs_buf_puts(out, pin->use < sizeof(pages) / sizeof(pages[0])
+				 ? pages[pin->use]
+				 : "pages");
+	if (has_owner(pin))
+		bs_buf_puts(out, " of no known call site");
+}
+
+/* Why there is none. */
+static void put_reason(struct bs_buf *out, const struct bs_snapshot *s,
+		       const struct bs_abi_pin *pin)
 {
 	const struct bs_abi_header *h = bs_snapshot_header(s);
 
-	return h->trace_mode == BS_TRACE_EXACT && !h->trace_gaps;
+	if (!has_owner(pin))
+		return;
+	if (h->trace_mode == BS_TRACE_OFF)
+		bs_buf_puts(out, " (trace is off)");
+	else if (h->trace_mode != BS_TRACE_EXACT || h->trace_gaps)
+		bs_buf_puts(out, " (trace=exact knows it)");
+	else if (pin->use == BS_USE_SLAB)
+		bs_buf_puts(out, " (slabs' descriptors, free objects)");
 }
 
 static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
 		       struct bs_symbolizer *sym, const struct bs_abi_pin *pin)
 {
-	bs_buf_printf(out, "          in %" PRIu32, pin->blocks);
+	bs_buf_printf(out, "          in %" PRIu32 " of them", pin->blocks);
 	if (pin->alone)
 		bs_buf_printf(out, " (alone in %" PRIu32 ")", pin->alone);
 	bs_buf_printf(out, ", %" PRIu32 " page%s, ", pin->pages,
@@ -85,25 +122,26 @@ static void put_holder(struct bs_buf *out, const struct bs_snapshot *s,
 		bs_site_stack_line(out, s, sym, pin->site, TOLD_FRAMES);
 	} else {
 		bs_pin_no_site(out, pin);
-		if (pin->use == BS_USE_SLAB)
-			bs_buf_puts(
-				out,
-				is_exact(s)
-					? " (slabs' descriptors, free objects)"
-					: " (trace=exact knows it)");
+		put_reason(out, s, pin);
 	}
 	bs_buf_putc(out, '\n');
 }
 
-/* So few of the holders above that without them half of the blocks, or any, are free. */
+/*
+ * So few of the sites above that without them half of the blocks, or any, would be free.
+ * What has no site nobody can leave out.
+ */
 static void put_together(struct bs_buf *out, const struct bs_abi_pins *pins,
 			 size_t nr)
 {
 	size_t i = 0;
 
-	while (i + 1 < nr && pins->holder[i].together * 2 < pins->nr_partial)
+	if (!nr || !pins->holder[0].site)
+		return;
+	while (i + 1 < nr && pins->holder[i + 1].site &&
+	       pins->holder[i].together * 2 < pins->nr_partial)
 		i++;
-	if (!nr || !pins->holder[i].together)
+	if (!pins->holder[i].together)
 		return;
 	bs_buf_puts(out, "          without the first");
 	if (i)
@@ -142,6 +180,18 @@ static void put_blocks(struct bs_buf *out, const struct bs_snapshot *s,
 			      : "");
 }
 
+static const char *part_text(const struct bs_abi_pins *pins)
+{
+	switch (pins->part) {
+	case 8:
+		return "an eighth";
+	case 4:
+		return "a quarter";
+	default:
+		return "half";
+	}
+}
+
 void bs_pins_text(struct bs_buf *out, const struct bs_snapshot *s,
 		  struct bs_symbolizer *sym, const struct bs_abi_pins *pins)
 {
@@ -151,11 +201,10 @@ void bs_pins_text(struct bs_buf *out, const struct bs_snapshot *s,
 	else
 		bs_buf_puts(out, "none of ");
 	put_blocks(out, s, pins);
-	bs_buf_puts(
-		out,
-		pins->nr_partial
-			? " are at least half free; in them lie\n"
-			: " is at least half free: what is used is everywhere\n");
+	bs_buf_printf(out, " %s at least %s free%s\n",
+		      pins->nr_partial ? "are" : "is", part_text(pins),
+		      pins->nr_partial ? "; in them lie"
+				       : ": what is used is everywhere");
 	put_holders(out, s, sym, pins, TOLD);
 }
 
@@ -169,8 +218,8 @@ void bs_pins_zone_text(struct bs_buf *out, const struct bs_snapshot *s,
 			      : "?",
 		      pins->nr_free);
 	put_blocks(out, s, pins);
-	bs_buf_printf(out, " are free, %" PRIu32 " more at least half%s\n",
-		      pins->nr_partial,
+	bs_buf_printf(out, " are free, %" PRIu32 " more at least %s free%s\n",
+		      pins->nr_partial, part_text(pins),
 		      pins->nr_partial ? "; in these lie" : "");
 	put_holders(out, s, sym, pins, BS_NR_PINS);
 }
@@ -206,6 +255,9 @@ void bs_pins_json(struct bs_json *json, const struct bs_snapshot *s,
 	bs_json_u64(json, "blocks", pins->nr_blocks);
 	bs_json_u64(json, "free_blocks", pins->nr_free);
 	bs_json_u64(json, "partial_blocks", pins->nr_partial);
+	bs_json_u64(json, "part", pins->part);
+	bs_json_u64(json, "free_pages", pins->free_pages);
+	bs_json_u64(json, "partial_free_pages", pins->partial_free_pages);
 	bs_json_u64(json, "nr_holders", pins->nr_holders);
 	bs_json_array(json, "holders");
 	for (size_t i = 0; i < bs_pins_named(pins); i++)

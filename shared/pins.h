@@ -24,6 +24,9 @@ const struct bs_abi_pins *bs_pins_of_event(const struct bs_snapshot *s,
 const struct bs_abi_pins *bs_pins_of_request(const struct bs_snapshot *s,
 					     uint32_t request, uint32_t order,
 					     uint32_t zone);
+/* The last request of this order that was answered; false: none was. */
+bool bs_pins_last_request(const struct bs_snapshot *s, uint32_t order,
+			  uint32_t *request, uint64_t *time_ns);
 /* Holders that the record names: at most BS_NR_PINS. */
 size_t bs_pins_named(const struct bs_abi_pins *pins);
 

@@ -296,12 +296,25 @@ void bs_render_peak(struct bs_buf *out, const struct bs_snapshot *s)
 
 void bs_render_refused(struct bs_buf *out, const struct bs_snapshot *s)
 {
-	uint64_t nr = bs_snapshot_vmstat(s, BS_VMSTAT_REFUSED);
+	uint64_t nr = bs_snapshot_vmstat(s, BS_VMSTAT_REFUSED), grown = 0;
+	const struct bs_abi_header *h = bs_snapshot_header(s);
 
+	for (uint64_t i = 0; i < bs_snapshot_nr_zones(s); i++)
+		grown += bs_snapshot_zone(s, i)->nr_failed;
 	if (nr)
-		bs_buf_printf(out,
-			      "%" PRIu64 " %s found no memory: 'buddyscope "
-			      "failures %d' says why\n",
-			      nr, nr == 1 ? "request" : "requests",
-			      bs_snapshot_header(s)->pid);
+		bs_buf_printf(out, "%" PRIu64 " %s found no memory", nr,
+			      nr == 1 ? "request" : "requests");
+	else if (grown)
+		bs_buf_printf(
+			out,
+			"%" PRIu64
+			" %s would have found no memory with oom=fail, as on a board",
+			grown, grown == 1 ? "request" : "requests");
+	else
+		return;
+	/* a report is made of those that do not say __GFP_NOWARN */
+	if (h->section[BS_SEC_EVENTS].count)
+		bs_buf_printf(out, ": 'buddyscope failures %d' says why",
+			      h->pid);
+	bs_buf_putc(out, '\n');
 }

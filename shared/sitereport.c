@@ -137,6 +137,16 @@ static void site_text(struct bs_buf *out, const struct bs_sitereport *r,
 	bs_buf_putc(out, '\n');
 }
 
+/* Of the program's life. */
+static uint64_t windows_over(const struct bs_sitereport *r)
+{
+	const struct bs_abi_header *h = bs_snapshot_header(r->snapshot);
+
+	if (!h->leak_window_ns || !r->now_ns || r->now_ns < h->created_ns)
+		return BS_VERDICT_WINDOWS; /* not known */
+	return (r->now_ns - h->created_ns) / h->leak_window_ns;
+}
+
 static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 		      size_t nr, size_t total, const struct bs_site_counts *all)
 {
@@ -163,7 +173,7 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 			      total - leaks == 1 ? "suspect" : "suspects",
 			      BS_VERDICT_WINDOWS,
 			      (double)h->leak_window_ns / 1e9);
-	else if (r->leaks && r->history)
+	else if (r->leaks && r->history) {
 		bs_buf_printf(out, "%zu %s%s, windows of %.3g s", total,
 			      r->all && total == 1 ? "leak or suspect"
 			      : r->all		   ? "leaks and suspects"
@@ -171,7 +181,13 @@ static void head_text(struct bs_buf *out, const struct bs_sitereport *r,
 						   : "leaks",
 			      nr < total ? " (cut)" : "",
 			      (double)h->leak_window_ns / 1e9);
-	else if (r->leaks)
+		if (windows_over(r) < BS_VERDICT_WINDOWS)
+			bs_buf_printf(
+				out,
+				" (no verdict before %u of them, %" PRIu64
+				" are over; 'buddyscope sites %d' shows what lives)",
+				BS_VERDICT_WINDOWS, windows_over(r), h->pid);
+	} else if (r->leaks)
 		bs_buf_printf(out, "%zu sites with unfreed objects, no history",
 			      total);
 	else

@@ -70,7 +70,7 @@ static const struct section_type section_types[BS_ABI_NR_SECTIONS] = {
 			     offsetof(struct bs_abi_module, seq), 1 << 16 },
 	[BS_SEC_EVENTS] = { "events", sizeof(struct bs_abi_event),
 			    BS_EVENT_BYTES(1), NO_SEQ, 1 << 20 },
-	[BS_SEC_PINS] = { "pins", sizeof(struct bs_abi_pins), 248, NO_SEQ,
+	[BS_SEC_PINS] = { "pins", sizeof(struct bs_abi_pins), 256, NO_SEQ,
 			  1 << 16 },
 	[BS_SEC_DEVICES] = { "devices", sizeof(struct bs_abi_device), 128,
 			     offsetof(struct bs_abi_device, seq), 1 << 12 },
@@ -91,7 +91,7 @@ static_assert(sizeof(struct bs_abi_node) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_site) >= 96, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_module) >= 256, "a record never shrinks");
 static_assert(BS_EVENT_BYTES(1) >= 200, "a record never shrinks");
-static_assert(sizeof(struct bs_abi_pins) >= 248, "a record never shrinks");
+static_assert(sizeof(struct bs_abi_pins) >= 256, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_device) >= 128, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_owner) >= 16, "a record never shrinks");
 static_assert(sizeof(struct bs_abi_estimate) >= 80, "a record never shrinks");

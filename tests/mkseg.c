@@ -449,6 +449,9 @@ static void add_events(struct mkseg *m)
 static void add_pins(struct mkseg *m)
 {
 	struct bs_abi_header *h = mkseg_header(m);
+	static const uint32_t use[] = {
+		0, 0, 0, BS_USE_SLAB, BS_USE_TABLE, BS_USE_PCP
+	};
 	const uint64_t last = 2 * MKSEG_PINS_SLOTS;
 
 	for (uint64_t n = 1; n <= last; n++) {
@@ -463,12 +466,11 @@ static void add_pins(struct mkseg *m)
 		pins->nr_free = 1;
 		pins->nr_partial = 50;
 		pins->nr_holders = 6;
+		pins->part = 2;
 		for (uint32_t i = 0; i < pins->nr_holders; i++)
 			pins->holder[i] = (struct bs_abi_pin){
-				.site = i % 2 ? 0 : 1 + i / 2,
-				.use = i % 2 ? (i == 1 ? BS_USE_SLAB
-						       : BS_USE_TABLE)
-					     : 0,
+				.site = i < 3 ? 1 + i : 0,
+				.use = use[i],
 				.blocks = 50 - 8 * i,
 				.alone = i ? 0 : 12,
 				.together = 12 + 7 * i,

@@ -27,6 +27,16 @@ static bool has_ended(const struct bs_abi_header *h)
 	       start != h->start_ticks || letter == 'Z' || letter == 'X';
 }
 
+bool ask_is_stopped(const struct bs_abi_header *h)
+{
+	uint64_t start;
+	char letter;
+
+	return tool_last_target.state != BS_TARGET_UNKNOWN &&
+	       !bs_proc_stat(h->pid, &start, &letter) &&
+	       start == h->start_ticks && (letter == 'T' || letter == 't');
+}
+
 static int ended(const struct bs_abi_header *h)
 {
 	struct bs_buf name = BS_BUF_INIT;

@@ -19,6 +19,9 @@
 /* "mpv (pid 1234)" */
 void ask_put_name(struct bs_buf *out, const struct bs_abi_header *h);
 
+/* By SIGSTOP or a debugger. */
+bool ask_is_stopped(const struct bs_abi_header *h);
+
 /*
  * Finds the target of the command line and opens its control page; the path stays in
  * `path`.  BS_EXIT_OK, or an exit code with the message printed: also when the program

@@ -74,10 +74,12 @@ const struct tool tools[] = {
 	  "Whose memory lies between the free pages, now",
 	  "  --order=N      blocks of 2^N pages, 1 to 10 (default 8: 1 MiB)\n" HELP_JSON
 		  HELP_HELP "\n"
-	  "For each zone: blocks that are at least half free, but not whole, and the\n"
-	  "call sites that have memory in them.  The program looks itself, which stops\n"
-	  "its allocations for some ms (3 to 9 with a zone of 1 GiB); the command waits\n"
-	  "up to 2 s for it.  Of a request that failed 'buddyscope failures' has the same.\n",
+	  "For each zone: blocks that are nearly free, and the call sites that have memory\n"
+	  "in them: in how many, in how many of them alone, and how many pages.\n"
+	  "The program looks itself, at its next allocation, which stops its allocations\n"
+	  "for some ms (3 to 9 with a zone of 1 GiB).  When it is idle for more than 2 s,\n"
+	  "what it found before is shown, with its age.  Of a request that failed\n"
+	  "'buddyscope failures' has the same.\n",
 	  true },
 	{ "failures", tool_run_view,
 	  "[PID|NAME] [--all] [--json] [--format=FORM]",

@@ -8,10 +8,13 @@
  *
  * The program looks itself: tags are in its memory, and only it can hold its locks.
  */
+#include <time.h>
+
 #include "shared/pins.h"
 #include "tools/ask.h"
 
 #define DEFAULT_ORDER 8 /* 1 MiB */
+#define TRIES	      5
 
 struct pins {
 	struct tool_common common;
@@ -31,11 +34,13 @@ static int parse_option(const struct tool *tool, void *arg, int c)
 	return TOOL_GO_ON;
 }
 
-/* What was found in each zone, for the request that was answered last. */
+/* What was found in each zone for one request. */
 struct answer {
 	const struct bs_abi_pins *zone[BS_MAX_ZONES];
 	uint32_t nr_zones;
 	bool any;
+	bool late; /* it is that of an earlier request */
+	uint64_t time_ns;
 };
 
 static void find_answer(struct answer *a, const struct bs_snapshot *s,
@@ -51,10 +56,25 @@ static void find_answer(struct answer *a, const struct bs_snapshot *s,
 	}
 }
 
+/* Behind the name: how old it is, when the program has not looked again. */
+static void put_age(struct bs_buf *out, uint64_t time_ns)
+{
+	struct timespec now;
+	double s;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	s = (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
+	    (double)time_ns / 1e9;
+	bs_buf_printf(out, ", %.1f s ago; it has not looked again yet",
+		      s < 0 ? 0 : s);
+}
+
 static void put_text(struct bs_buf *out, const struct bs_snapshot *s,
 		     struct bs_symbolizer *sym, const struct answer *a)
 {
 	ask_put_name(out, bs_snapshot_header(s));
+	if (a->late)
+		put_age(out, a->time_ns);
 	bs_buf_puts(out, ":\n");
 	for (uint32_t i = 0; i < a->nr_zones; i++)
 		if (a->zone[i])
@@ -93,56 +113,67 @@ static int fail(const struct bs_control *c, const char *what)
 	return BS_EXIT_FAILED;
 }
 
-static int tell(const struct pins *p, const struct bs_control *c)
+/* True with *ret: the answer was written.  False: there is none of this order. */
+static bool tell(const struct pins *p, const struct bs_control *c, bool late,
+		 int *ret)
 {
+	struct answer a = { .late = late };
 	struct bs_buf out = BS_BUF_INIT;
-	struct answer a = { 0 };
+	uint32_t request = c->page.pins_request;
 	struct bs_symbolizer *sym;
 	char err[PATH_MAX + 256];
 	struct bs_snapshot *s;
-	int ret;
 
 	s = bs_snapshot_read_sections(
 		c->path, BS_SNAP_ZONES | BS_SNAP_PINS | BS_SNAP_STACKS, err,
 		sizeof(err));
 	if (!s) {
 		tool_warn("%s", err);
-		return BS_EXIT_FAILED;
+		*ret = BS_EXIT_FAILED;
+		return true;
 	}
-	find_answer(&a, s, p, c->page.pins_request);
+	if (!late ||
+	    bs_pins_last_request(s, (uint32_t)p->order, &request, &a.time_ns))
+		find_answer(&a, s, p, request);
 	if (a.any) {
 		sym = bs_symbolizer_new(NULL, NULL);
 		(p->common.json ? put_json : put_text)(&out, s, sym, &a);
 		bs_symbolizer_free(sym);
-		ret = tool_output(&out);
-	} else {
-		ret = fail(
-			c,
-			"could not look: it had no memory for that, or somebody "
-			"asked for another order at the same time");
+		*ret = tool_output(&out);
 	}
 	bs_snapshot_free(s);
-	return ret;
+	return a.any;
 }
 
+/* Others may ask for another order at the same time: the page has room for one. */
 static int ask(const struct pins *p, struct bs_control *c)
 {
 	char err[PATH_MAX + 256];
-	bool answered;
-	int ret;
+	bool answered = true;
+	int ret = 0;
 
 	if (!c->header.section[BS_SEC_PINS].capacity)
 		return fail(c, "runs with an older library, which cannot look");
-	if (bs_control_request_pins(c, (uint32_t)p->order, err, sizeof(err))) {
-		tool_warn("%s", err);
-		return BS_EXIT_FAILED;
+	for (int tries = 0; tries < TRIES && answered; tries++) {
+		if (bs_control_request_pins(c, (uint32_t)p->order, err,
+					    sizeof(err))) {
+			tool_warn("%s", err);
+			return BS_EXIT_FAILED;
+		}
+		ret = ask_wait(c, bs_control_pins_seen, &answered);
+		if (ret)
+			return ret;
+		if (answered && tell(p, c, false, &ret))
+			return ret;
+		if (c->page.pins_order == p->order && answered)
+			return fail(c, "had no memory to look");
 	}
-	ret = ask_wait(c, bs_control_pins_seen, &answered);
-	if (ret)
+	if (tell(p, c, true, &ret))
 		return ret;
-	return answered ? tell(p, c)
-			: fail(c, "has not looked yet: it does " ASK_WHEN
-				  "; ask again");
+	return fail(c, ask_is_stopped(&c->header)
+			       ? "is stopped: it cannot look"
+			       : "has not looked yet: it does " ASK_WHEN
+				 "; ask again then");
 }
 
 int tool_run_pins(const struct tool *tool, int argc, char **argv)

@@ -35,8 +35,17 @@ struct pin {
 	uint32_t place; /* among those that the record names, from 1; 0: none */
 };
 
+#define NR_PARTS 3U /* a half, a quarter, an eighth */
+
 struct walk {
-	bool again; /* the second pass: places are known */
+	enum {
+		COUNT,	 /* blocks, by what part of them is free */
+		NOTE,	 /* who is in the partial ones */
+		TOGETHER /* in which only those are that the record names */
+	} pass;
+	uint64_t spanned_pages;
+	uint32_t blocks[NR_PARTS + 1];
+	uint64_t free_pages[NR_PARTS + 1];
 	struct pin *pin;
 	uint32_t *keys; /* of this block */
 	uint32_t nr_keys;
@@ -165,22 +174,30 @@ static void note_pages(struct walk *w, const struct page *page, uint64_t pages)
 	}
 }
 
+/* What is in nobody's way on a board. */
+static bool is_ours(uint32_t key)
+{
+	return key == NR_SITES + BS_USE_TABLE || key == KEPT;
+}
+
 /* The block has been noted: what its keys have in it. */
 static void count_block(struct walk *w)
 {
-	uint32_t i;
+	uint32_t i, theirs = 0;
 
+	for (i = 0; i < w->nr_keys; i++)
+		theirs += !is_ours(w->keys[i]);
 	for (i = 0; i < w->nr_keys; i++) {
 		struct pin *pin = &w->pin[w->keys[i]];
 
 		if (!pin->blocks++)
 			w->holders[w->out->nr_holders++] = w->keys[i];
-		pin->alone += w->nr_keys == 1;
+		pin->alone += theirs + is_ours(w->keys[i]) == 1;
 		pin->pages += pin->block_pages;
 	}
 }
 
-/* In the second pass: without how many of the named ones would it be free? */
+/* Without how many of those that the record names would it be free? */
 static void count_together(struct walk *w)
 {
 	uint32_t i, last = 0;
@@ -188,6 +205,8 @@ static void count_together(struct walk *w)
 	for (i = 0; i < w->nr_keys; i++) {
 		uint32_t place = w->pin[w->keys[i]].place;
 
+		if (is_ours(w->keys[i]))
+			continue;
 		if (!place)
 			return;
 		last = MAX(last, place);
@@ -210,13 +229,48 @@ static void note_block(struct walk *w, uint64_t head, uint64_t start,
 			note_pages(w, page, MIN(next, end) - MAX(head, start));
 		head = next;
 	}
-	if (w->again)
+	if (w->pass == TOGETHER)
 		count_together(w);
 	else
 		count_block(w);
 	for (i = 0; i < w->nr_keys; i++)
 		w->pin[w->keys[i]].block_pages = 0;
 	w->nr_keys = 0;
+}
+
+static void count_free(struct walk *w, uint64_t used)
+{
+	uint64_t size = 1UL << w->out->order, free = size - used;
+	unsigned int part = 0;
+
+	w->out->nr_blocks++;
+	w->out->nr_free += !used;
+	if (!used)
+		return;
+	while (part < NR_PARTS && free << (part + 1) < size)
+		part++;
+	w->blocks[part]++;
+	w->free_pages[part] += free;
+}
+
+/* Which blocks are partial: so many that most free pages are in them. */
+static void choose_part(struct walk *w)
+{
+	struct bs_abi_pins *out = w->out;
+	uint64_t all = 0, free;
+	unsigned int i;
+
+	for (i = 0; i <= NR_PARTS; i++)
+		all += w->free_pages[i];
+	out->nr_partial = w->blocks[0];
+	free = w->free_pages[0];
+	for (i = 1; i < NR_PARTS && free * 2 < all; i++) {
+		out->nr_partial += w->blocks[i];
+		free += w->free_pages[i];
+	}
+	out->part = 1U << i;
+	out->free_pages = (uint32_t)all;
+	out->partial_free_pages = (uint32_t)free;
 }
 
 /* The block from start on; *head is what its first page belongs to, then the next's. */
@@ -238,12 +292,9 @@ static void walk_block(struct walk *w, uint64_t *head, uint64_t start)
 			break;
 	}
 	*head = at;
-	if (!w->again) {
-		w->out->nr_blocks++;
-		w->out->nr_free += !used;
-		w->out->nr_partial += used && used * 2 <= size;
-	}
-	if (used && used * 2 <= size)
+	if (w->pass == COUNT)
+		count_free(w, used);
+	else if (used && (size - used) * w->out->part >= size)
 		note_block(w, first, start, end);
 }
 
@@ -257,10 +308,9 @@ static void walk_section(struct walk *w, uint64_t pfn)
 		walk_block(w, &head, pfn);
 }
 
-static void walk_zone(struct walk *w, const struct zone *zone,
-		      uint64_t spanned_pages)
+static void walk_zone(struct walk *w, const struct zone *zone)
 {
-	uint64_t nr_sections = spanned_pages >> SECTION_ORDER;
+	uint64_t nr_sections = w->spanned_pages >> SECTION_ORDER;
 	uint64_t step = (nr_sections + PINS_MAX_SECTIONS - 1) /
 			PINS_MAX_SECTIONS,
 		 i;
@@ -274,7 +324,8 @@ static void walk_zone(struct walk *w, const struct zone *zone,
 			continue; /* or after a raw fork: nobody knows */
 		if (!(state & SECT_FRESH)) {
 			walk_section(w, i << SECTION_ORDER);
-		} else if (!w->again) { /* nothing was ever taken from it */
+		} else if (w->pass ==
+			   COUNT) { /* nothing was ever taken from it */
 			w->out->nr_blocks += SECTION_PAGES >> w->out->order;
 			w->out->nr_free += SECTION_PAGES >> w->out->order;
 		}
@@ -288,46 +339,68 @@ static bool keeps_more(const struct pin *a, const struct bs_abi_pin *b)
 	return a->alone != b->alone ? a->alone > b->alone : a->pages > b->pages;
 }
 
-/* nr of the holders are in their places. */
-static void rank(struct bs_abi_pins *out, uint32_t nr, const struct pin *pin,
-		 uint32_t key)
+/* Into a list of which the first nr are in their places, and max are kept. */
+static uint32_t rank(struct bs_abi_pin *list, uint32_t nr, uint32_t max,
+		     const struct pin *pin, uint32_t key)
 {
-	uint32_t i = MIN(nr, BS_NR_PINS);
+	uint32_t i = nr;
 
-	for (; i && keeps_more(pin, &out->holder[i - 1]); i--)
-		if (i < BS_NR_PINS)
-			out->holder[i] = out->holder[i - 1];
-	if (i < BS_NR_PINS)
-		out->holder[i] = (struct bs_abi_pin){
-			.site = key < NR_SITES ? key : 0,
-			.use = key < NR_SITES ? 0 : key - NR_SITES,
-			.blocks = pin->blocks,
-			.alone = pin->alone,
-			.pages = pin->pages
-		};
+	for (; i && keeps_more(pin, &list[i - 1]); i--)
+		if (i < max)
+			list[i] = list[i - 1];
+	if (i < max)
+		list[i] = (struct bs_abi_pin){ .site = key < NR_SITES ? key : 0,
+					       .use = key < NR_SITES
+							      ? 0
+							      : key - NR_SITES,
+					       .blocks = pin->blocks,
+					       .alone = pin->alone,
+					       .pages = pin->pages };
+	return MIN(nr + 1, max);
 }
 
-/* The named ones get their places. */
+#define NAMELESS_MIN 2U /* that are named, though there are more sites */
+
+/* Sites, then what has none; their places. */
 static void rank_all(struct walk *w)
 {
-	struct bs_abi_pins *out = w->out;
-	uint32_t i;
+	struct bs_abi_pin *list = w->out->holder, nameless[BS_MAX_USES];
+	uint32_t i, nr = 0, nr_nameless = 0;
 
-	for (i = 0; i < out->nr_holders; i++)
-		rank(out, i, &w->pin[w->holders[i]], w->holders[i]);
-	for (i = 0; i < MIN(out->nr_holders, BS_NR_PINS); i++) {
-		const struct bs_abi_pin *h = &out->holder[i];
+	for (i = 0; i < w->out->nr_holders; i++) {
+		uint32_t key = w->holders[i];
 
-		w->pin[h->site ? h->site : NR_SITES + h->use].place = i + 1;
+		if (key < NR_SITES)
+			nr = rank(list, nr, BS_NR_PINS, &w->pin[key], key);
+		else
+			nr_nameless = rank(nameless, nr_nameless, BS_MAX_USES,
+					   &w->pin[key], key);
 	}
+	nr_nameless = MIN(nr_nameless, MAX(NAMELESS_MIN, BS_NR_PINS - nr));
+	nr = MIN(nr, BS_NR_PINS - nr_nameless);
+	memcpy(list + nr, nameless, nr_nameless * sizeof(*list));
+	for (i = 0; i < nr + nr_nameless; i++)
+		w->pin[list[i].site ? list[i].site : NR_SITES + list[i].use]
+			.place = i + 1;
+}
+
+static void walk_locked(struct walk *w, const struct zone *zone)
+{
+	walk_zone(w, zone);
+	choose_part(w);
+	w->pass = NOTE;
+	walk_zone(w, zone);
+	rank_all(w);
+	w->pass = TOGETHER;
+	walk_zone(w, zone);
 }
 
 static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 {
 	size_t pin_bytes = NR_KEYS * sizeof(struct pin);
 	size_t bytes = pin_bytes + 2 * NR_KEYS * sizeof(uint32_t);
+	struct walk w = { .out = out, .spanned_pages = what->spanned_pages };
 	char *memory = sys_reserve(bytes);
-	struct walk w = { .out = out };
 	uint32_t i;
 
 	if (!memory)
@@ -336,12 +409,7 @@ static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 	w.keys = (uint32_t *)(void *)(memory + pin_bytes);
 	w.holders = w.keys + NR_KEYS;
 	mm_fork_prepare();
-	walk_zone(&w, &mm.zone[what->zone_nr], what->spanned_pages);
-	if (out->nr_partial) {
-		rank_all(&w);
-		w.again = true;
-		walk_zone(&w, &mm.zone[what->zone_nr], what->spanned_pages);
-	}
+	walk_locked(&w, &mm.zone[what->zone_nr]);
 	mm_fork_parent();
 	for (i = 1; i < MIN(out->nr_holders, BS_NR_PINS); i++)
 		out->holder[i].together += out->holder[i - 1].together;

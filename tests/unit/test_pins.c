@@ -28,7 +28,11 @@ static struct {
 } live[MAX_LIVE];
 static unsigned int nr_live;
 
-/* Bit s: site s has something in this frame.  Bit 0: memory without a site. */
+/*
+ * Bit s: site s has something in this frame.  Bit 0: memory without a site; OURS: tables,
+ * slabs of the library's own caches, and what is kept for reuse.
+ */
+#define OURS (1U << 31)
 static uint32_t owners[ZONE_PAGES];
 
 static void start(unsigned int nr_zones)
@@ -134,7 +138,25 @@ static void own(const void *p, uint32_t bits)
 	}
 }
 
-/* Used frames that nobody is known of are without a site. */
+static uint32_t without_site(const struct page *page)
+{
+	switch (page_kind(page)) {
+	case PK_FREE:
+	case PK_PCP:
+		return 0;
+	case PK_SLAB:
+		return page->slab->inuse && page->cache->flags & SLAB_TAGS
+			       ? 1
+			       : OURS;
+	case PK_LARGE:
+		return 1;
+	case PK_LENT:
+		return page->area->flags & BS_AREA_LAZY ? OURS : 1;
+	default:
+		return OURS;
+	}
+}
+
 static void know_owners(void)
 {
 	uint64_t pfn, i, span;
@@ -145,8 +167,6 @@ static void know_owners(void)
 			own(live[i].p, 1U << live[i].site);
 	for (pfn = 0; pfn < ZONE_PAGES; pfn += span) {
 		const struct page *page = pfn_to_page(pfn);
-		bool is_free =
-			page_kind(page) == PK_FREE || page_kind(page) == PK_PCP;
 
 		if (section_state(pfn >> SECTION_ORDER) & SECT_FRESH) {
 			span = SECTION_PAGES;
@@ -154,36 +174,57 @@ static void know_owners(void)
 		}
 		span = page_span(page);
 		for (i = pfn; i < pfn + span; i++)
-			if (!is_free && !owners[i])
-				owners[i] = 1;
+			if (!owners[i])
+				owners[i] = without_site(page);
 	}
 }
 
+/* What is in a block; used: how many of its frames. */
+static uint32_t in_block(uint64_t at, uint64_t size, uint32_t *used)
+{
+	uint32_t all = 0;
+	uint64_t i;
+
+	*used = 0;
+	for (i = at; i < at + size; i++) {
+		all |= owners[i];
+		*used += owners[i] != 0;
+	}
+	return all;
+}
+
+static bool is_partial(const struct bs_abi_pins *pins, uint32_t used)
+{
+	uint32_t size = 1U << pins->order;
+
+	return used && (size - used) * pins->part >= size;
+}
+
 struct expected {
-	uint32_t nr_free, nr_partial;
+	uint32_t nr_free, nr_partial, nr_theirs;
+	uint64_t free_pages, partial_free_pages;
 	uint32_t blocks[NR_SITES + 1], alone[NR_SITES + 1], pages[NR_SITES + 1];
 };
 
-static struct expected expect(unsigned int order)
+static struct expected expect(const struct bs_abi_pins *pins)
 {
+	uint64_t size = 1UL << pins->order, at, i;
 	struct expected e = { 0 };
-	uint64_t size = 1UL << order, at, i;
-	uint32_t site;
+	uint32_t site, used;
 
 	for (at = 0; at < ZONE_PAGES; at += size) {
-		uint32_t all = 0, used = 0;
+		uint32_t all = in_block(at, size, &used);
 
-		for (i = at; i < at + size; i++) {
-			all |= owners[i];
-			used += owners[i] != 0;
-		}
 		e.nr_free += !used;
-		if (!used || used * 2 > size)
+		e.free_pages += used ? size - used : 0;
+		if (!is_partial(pins, used))
 			continue;
+		e.partial_free_pages += size - used;
 		e.nr_partial++;
+		e.nr_theirs += (all & ~OURS) != 0;
 		for (site = 1; site <= NR_SITES; site++) {
 			e.blocks[site] += all >> site & 1;
-			e.alone[site] += all == 1U << site;
+			e.alone[site] += (all & ~OURS) == 1U << site;
 			for (i = at; i < at + size; i++)
 				e.pages[site] += owners[i] >> site & 1;
 		}
@@ -194,31 +235,47 @@ static struct expected expect(unsigned int order)
 /* Blocks in which only the first nr holders have something. */
 static uint32_t expect_together(const struct bs_abi_pins *pins, uint32_t nr)
 {
-	uint64_t size = 1UL << pins->order, at, i;
-	uint32_t named = 0, blocks = 0;
+	uint64_t size = 1UL << pins->order, at;
+	uint32_t named = 0, blocks = 0, used, i;
 
 	for (i = 0; i < nr; i++)
 		named |= 1U << pins->holder[i].site;
 	for (at = 0; at < ZONE_PAGES; at += size) {
-		uint32_t all = 0, used = 0;
+		uint32_t theirs = in_block(at, size, &used) & ~OURS;
 
-		for (i = at; i < at + size; i++) {
-			all |= owners[i];
-			used += owners[i] != 0;
-		}
-		blocks += used && used * 2 <= size && !(all & ~named);
+		blocks +=
+			is_partial(pins, used) && theirs && !(theirs & ~named);
 	}
 	return blocks;
 }
 
+/* Blocks of which a larger part is free had less than half of the free pages. */
+static void compare_part(const struct bs_abi_pins *pins,
+			 const struct expected *e)
+{
+	struct bs_abi_pins coarser = *pins;
+
+	assert_true(pins->part == 2 || pins->part == 4 || pins->part == 8);
+	assert_true(pins->part == 8 ||
+		    e->partial_free_pages * 2 >= e->free_pages);
+	if (pins->part == 2)
+		return;
+	coarser.part /= 2;
+	assert_true(expect(&coarser).partial_free_pages * 2 < e->free_pages);
+}
+
 static void compare(const struct bs_abi_pins *pins, unsigned int order)
 {
+	/* six sites at most, and two of those that have none */
 	bool nobody = false, all = pins->nr_holders <= BS_NR_PINS;
 	struct expected e;
 	uint32_t i, seen = 0, site;
 
 	know_owners();
-	e = expect(order);
+	e = expect(pins);
+	compare_part(pins, &e);
+	assert_int_equal(pins->free_pages, e.free_pages);
+	assert_int_equal(pins->partial_free_pages, e.partial_free_pages);
 	assert_int_equal(pins->order, order);
 	assert_int_equal(pins->nr_blocks, ZONE_PAGES >> order);
 	assert_int_equal(pins->nr_free, e.nr_free);
@@ -227,7 +284,9 @@ static void compare(const struct bs_abi_pins *pins, unsigned int order)
 	for (i = 0; i < MIN(pins->nr_holders, BS_NR_PINS); i++) {
 		const struct bs_abi_pin *h = &pins->holder[i];
 
-		assert_true(!i || h->blocks <= h[-1].blocks);
+		assert_true(!i || h->blocks <= h[-1].blocks ||
+			    (h[-1].site != NOBODY && h->site == NOBODY));
+		assert_true(!nobody || h->site == NOBODY); /* they come last */
 		/* bit 0 stands for all uses without a site */
 		if (h->site == NOBODY)
 			nobody = true;
@@ -248,7 +307,7 @@ static void compare(const struct bs_abi_pins *pins, unsigned int order)
 		assert_int_equal(seen >> site & 1, e.blocks[site] != 0);
 	if (all && pins->nr_holders)
 		assert_int_equal(pins->holder[pins->nr_holders - 1].together,
-				 pins->nr_partial);
+				 e.nr_theirs);
 }
 
 /* ---- tests ------------------------------------------------------------------------------ */

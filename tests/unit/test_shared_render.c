@@ -701,14 +701,13 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	has(text,
 	    "Verdict: fragmentation of zone DMA: 104kB are free, but the largest free block has 32kB (order 3); fragmentation index of order 8: 0.890 (0 lack of memory, 1 fragmentation)\n"
 	    "Pinned:   50 of 64 blocks of 1024kB are at least half free; in them lie\n"
-	    "          in 50 (alone in 12), 100 pages, site 1: ");
+	    "          in 50 of them (alone in 12), 100 pages, site 1: ");
+	has(text, "          in 42 of them, 99 pages, site 2: ");
 	has(text,
-	    "          in 42, 99 pages, slab pages of no known call site (slabs' descriptors, free objects)\n"
-	    "          in 34, 98 pages, site 2: ");
-	has(text, "          in 26, 1 page, buddyscope's own\n"
-		  "          ... 2 more\n"
-		  "          without the first 3, 26 of the 50 would be free\n"
-		  "Held by:  ");
+	    "          in 26 of them, 1 page, slab pages of no known call site (slabs' descriptors, free objects)\n"
+	    "          ... 2 more\n"
+	    "          without the first 3, 26 of the 50 would be free\n"
+	    "Held now: ");
 	has(text, "To try:   is it a leak? buddyscope leaks ");
 	has(text, "\n          large=whole");
 	has(text, "memmap=SIZE$NAME\n");
@@ -726,11 +725,12 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	    "\"zones\":[{\"name\":\"DMA\",\"managed_pages\":256,");
 	has(bs_buf_str(&out), "\"pinned\":null");
 	has(bs_buf_str(&out),
-	    ",\"order\":8,\"blocks\":64,\"free_blocks\":1,\"partial_blocks\":50,"
+	    ",\"order\":8,\"blocks\":64,\"free_blocks\":1,\"partial_blocks\":50,\"part\":2,\"free_pages\":0,\"partial_free_pages\":0,"
 	    "\"nr_holders\":6,\"holders\":[{\"site\":1,\"use\":null,"
 	    "\"blocks\":50,\"alone\":12,\"pages\":100,\"together\":12,\"stack\":[");
-	has(bs_buf_str(&out), "{\"site\":0,\"use\":\"slab\",\"blocks\":42,"
-			      "\"alone\":0,\"pages\":99,\"together\":19}");
+	has(bs_buf_str(&out),
+	    "{\"site\":0,\"use\":\"slab\",\"blocks\":26,\"alone\":0,\"pages\":1,\"together\":33},{\"site\":0,\"use\":\"table\",\"blocks\":18,");
+	has(bs_buf_str(&out), "\"use\":\"kept\",\"blocks\":10,");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
 }
@@ -751,15 +751,16 @@ static void failures_say_when_nobody_is_known_to_pin(void **state)
 	assert_non_null(s);
 	bs_view_find("failures")->text(&out, s, &opt);
 	has(bs_buf_str(&out),
-	    "99 pages, slab pages of no known call site (trace=exact knows it)\n");
+	    "1 page, slab pages of no known call site (trace=exact knows it)\n");
 	bs_snapshot_free(s);
 	bs_buf_reset(&out);
+	pins->part = 8;
 	pins->nr_partial = pins->nr_holders = 0;
 	s = test_read(m, err, sizeof(err));
 	assert_non_null(s);
 	bs_view_find("failures")->text(&out, s, &opt);
 	has(bs_buf_str(&out),
-	    "\nPinned:   none of 64 blocks of 1024kB is at least half free: what is used is everywhere\nHeld by:  ");
+	    "\nPinned:   none of 64 blocks of 1024kB is at least an eighth free: what is used is everywhere\nHeld now: ");
 	bs_snapshot_free(s);
 	bs_buf_free(&out);
 	mkseg_free(m);
@@ -793,7 +794,7 @@ static void failures_blame_no_mapping_without_frames(void **state)
 	s = test_read(m, err, sizeof(err));
 	assert_non_null(s);
 	bs_view_find("failures")->text(&out, s, &opt);
-	has(bs_buf_str(&out), "\nHeld by:  ");
+	has(bs_buf_str(&out), "\nHeld now: ");
 	assert_null(strstr(bs_buf_str(&out), "site 4: "));
 	bs_snapshot_free(s);
 	bs_buf_free(&out);

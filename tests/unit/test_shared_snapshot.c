@@ -523,7 +523,7 @@ static void read_pins_are_a_ring_that_names_sites(void **state)
 	for (uint64_t i = 0; i < MKSEG_PINS_SLOTS; i++)
 		assert_int_equal(bs_snapshot_pins(s, i)->number,
 				 MKSEG_PINS_SLOTS + 1 + i);
-	assert_int_equal(bs_snapshot_pins(s, 3)->holder[2].site, 2);
+	assert_int_equal(bs_snapshot_pins(s, 3)->holder[2].site, 3);
 	bs_snapshot_free(s);
 
 	pins = mkseg_record(m, BS_SEC_PINS, 1);
