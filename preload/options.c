@@ -288,8 +288,10 @@ static bool parse_zones(struct word w, struct mm_config *c, const char **why)
 		    !parse_zone((struct word){ w.p, len }, &zone[nr]))
 			return false;
 		for (unsigned int i = 0; i < nr; i++)
-			if (!strcmp(zone[i].name, zone[nr].name))
+			if (!strcmp(zone[i].name, zone[nr].name)) {
+				*why = "each name once";
 				return false;
+			}
 		pages += zone[nr].pages;
 		nr++;
 		w.p += len + (comma != NULL);

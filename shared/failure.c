@@ -464,6 +464,86 @@ static bool shown(const struct bs_abi_event *e,
 	return opt->all || bs_event_is_failure(e->type);
 }
 
+/* ---- many reports -------------------------------------------------------------- */
+
+#define KINDS_MAX 16 /* that are counted apart */
+
+struct kind {
+	struct bs_buf text; /* "fragmentation in zone DMA" */
+	uint64_t nr;
+};
+
+static void put_kind(struct bs_buf *out, const struct bs_snapshot *s,
+		     const struct bs_abi_event *e)
+{
+	enum bs_cause cause = bs_failure_cause(e).cause;
+
+	if (cause == BS_CAUSE_UNKNOWN) {
+		bs_buf_puts(out, bs_event_text(e->type));
+		return;
+	}
+	bs_buf_puts(out, cause == BS_CAUSE_LACK ? "lack of memory"
+						: bs_cause_name(cause));
+	if (e->zone != BS_EVENT_NO_ZONE)
+		bs_buf_printf(out, " in zone %s",
+			      bs_render_zone_name(s, e->zone));
+	else
+		bs_buf_puts(out, " for areas");
+}
+
+/* How many of each kind; the number of kinds. */
+static size_t count_kinds(struct kind kinds[KINDS_MAX],
+			  const struct bs_snapshot *s,
+			  const struct bs_render_options *opt, uint64_t *all)
+{
+	size_t nr = 0;
+
+	*all = 0;
+	for (uint64_t i = 0; i < bs_snapshot_nr_events(s); i++) {
+		const struct bs_abi_event *e = bs_snapshot_event(s, i);
+		struct bs_buf text = BS_BUF_INIT;
+		size_t k;
+
+		if (!shown(e, opt))
+			continue;
+		put_kind(&text, s, e);
+		for (k = 0; k < nr; k++)
+			if (!strcmp(bs_buf_str(&kinds[k].text),
+				    bs_buf_str(&text)))
+				break;
+		if (k == nr && nr < KINDS_MAX)
+			kinds[nr++] = (struct kind){ text, 0 };
+		else
+			bs_buf_free(&text);
+		if (k < nr)
+			kinds[k].nr++;
+		++*all;
+	}
+	return nr;
+}
+
+/* "mpv (pid 1234): 12 reports: 7 fragmentation in zone DMA, 5 lack of memory ..." */
+static void put_overview(struct bs_buf *out, const struct bs_snapshot *s,
+			 const struct bs_render_options *opt)
+{
+	struct kind kinds[KINDS_MAX] = { 0 };
+	uint64_t all;
+	size_t nr = count_kinds(kinds, s, opt, &all);
+
+	if (all > 1) {
+		bs_buf_puts_clean(out, bs_snapshot_header(s)->comm);
+		bs_buf_printf(out,
+			      " (pid %d): %" PRIu64 " reports, oldest first",
+			      bs_snapshot_header(s)->pid, all);
+		for (size_t k = 0; k < nr; k++)
+			bs_buf_printf(out, "%s%" PRIu64 " %s", k ? ", " : ": ",
+				      kinds[k].nr, bs_buf_str(&kinds[k].text));
+		bs_buf_puts(out, "\n\n");
+	}
+	for (size_t k = 0; k < nr; k++)
+		bs_buf_free(&kinds[k].text);
+}
+
 /* Events that the ring no longer holds, and those that were never made. */
 static void put_rest(struct bs_buf *out, const struct bs_snapshot *s)
 {
@@ -491,6 +571,7 @@ void bs_text_failures(struct bs_buf *out, const struct bs_snapshot *s,
 {
 	uint64_t nr = 0;
 
+	put_overview(out, s, opt);
 	for (uint64_t i = 0; i < bs_snapshot_nr_events(s); i++) {
 		const struct bs_abi_event *e = bs_snapshot_event(s, i);
 

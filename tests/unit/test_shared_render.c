@@ -687,6 +687,8 @@ static void failures_text_tells_what_where_why_and_what_to_try(void **state)
 	bs_view_find("failures")->text(&out, s, &opt);
 	text = bs_buf_str(&out);
 	has(text,
+	    "): 10 reports, oldest first: 2 double free, 2 free of an invalid pointer, 2 window in zone DMA, 2 fragmentation in zone DMA, 1 slab object corrupted, 1 carve-out exhausted\n\n[");
+	has(text,
 	    "[   21.000000] mkseg: page allocation failure: order:8, mode:0x160(GFP_ATOMIC|__GFP_ZERO)\n"
 	    "event 14, thread ");
 	has(text, ", zone DMA, 1048576 bytes, site 1\nCall Trace:\n  #0  ??");
