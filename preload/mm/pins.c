@@ -364,7 +364,8 @@ static uint32_t rank(struct bs_abi_pin *list, uint32_t nr, uint32_t max,
 /* Sites, then what has none; their places. */
 static void rank_all(struct walk *w)
 {
-	struct bs_abi_pin *list = w->out->holder, nameless[BS_MAX_USES];
+	struct bs_abi_pin *list = w->out->holder;
+	struct bs_abi_pin nameless[BS_MAX_USES] = { 0 };
 	uint32_t i, nr = 0, nr_nameless = 0;
 
 	for (i = 0; i < w->out->nr_holders; i++) {
