@@ -635,7 +635,7 @@ static_assert(sizeof(struct bs_abi_pin) == 24, "ABI");
  * way out of the call that failed, a moment after its event; when two threads fail at the
  * same time, for one of them.
  */
-#define BS_PINS_PAGES 262144U /* 1 GiB */
+#define BS_PINS_PAGES 65536U /* 256 MiB */
 struct bs_abi_pins {
 	uint64_t number; /* stored last */
 	uint64_t event;	 /* number of the event that it belongs to; 0: asked */

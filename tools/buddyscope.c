@@ -77,9 +77,9 @@ const struct tool tools[] = {
 	  "For each zone: blocks that are nearly free, and the call sites that have memory\n"
 	  "in them: in how many, in how many of them alone, and how many pages.\n"
 	  "The program looks itself, at its next allocation, which stops its allocations\n"
-	  "for some ms (3 to 9 with a zone of 1 GiB).  When it is idle for more than 2 s,\n"
-	  "what it found before is shown, with its age.  Of a request that failed\n"
-	  "'buddyscope failures' has the same.\n",
+	  "for a millisecond (25 with millions of small objects).  When it is idle for\n"
+	  "more than 2 s, what it found before is shown, with its age.  Of a request that\n"
+	  "failed 'buddyscope failures' has the same.\n",
 	  true },
 	{ "failures", tool_run_view,
 	  "[PID|NAME] [--all] [--json] [--format=FORM]",

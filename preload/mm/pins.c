@@ -20,8 +20,8 @@
 #include "preload/mm/slab.h"
 #include "preload/mm/vmalloc.h"
 
-#define PINS_MAX_SECTIONS                                                      \
-	(BS_PINS_PAGES >> SECTION_ORDER) /* in one walk: 3 to 9 ms */
+/* In one walk, which takes 0.3 ms, or up to 25 with millions of small objects. */
+#define PINS_MAX_SECTIONS (BS_PINS_PAGES >> SECTION_ORDER)
 
 /* Sites, and behind them memory without a site, by its use. */
 #define NR_SITES (1U << TAG_SITE_BITS)
@@ -324,8 +324,8 @@ static void walk_zone(struct walk *w, const struct zone *zone)
 			continue; /* or after a raw fork: nobody knows */
 		if (!(state & SECT_FRESH)) {
 			walk_section(w, i << SECTION_ORDER);
-		} else if (w->pass ==
-			   COUNT) { /* nothing was ever taken from it */
+		} else if (w->pass == COUNT) {
+			/* nothing was ever taken from it */
 			w->out->nr_blocks += SECTION_PAGES >> w->out->order;
 			w->out->nr_free += SECTION_PAGES >> w->out->order;
 		}

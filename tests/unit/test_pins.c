@@ -483,7 +483,7 @@ static void pins_can_be_asked_for_under_the_vm_lock(void **state)
 static void pins_of_a_large_zone_are_those_of_a_part(void **state)
 {
 	static const uint64_t extra[] = { 0, SECTION_PAGES };
-	static const uint32_t blocks[] = { 256, 129 };
+	static const uint32_t blocks[] = { 64, 33 };
 	struct mm_config c;
 	unsigned int i;
 
