@@ -26,7 +26,7 @@
 #define EVENTS_A_JOB	  256U
 #define EVENT_PATIENCE_NS UINT64_C(2000000000) /* a writer may be preempted */
 #define EVENT_FRAMES_MAX  48U
-/* Pins are looked for behind the event: 10 ms for a GiB, with others at work. */
+/* Pins are looked for behind the event, for 25 ms, with others at work. */
 #define PINS_PATIENCE_NS UINT64_C(200000000)
 #define PINS_LOGGED	 4U
 

@@ -31,22 +31,12 @@ static void *atomic_alloc(size_t size, size_t align, bool zero)
 	return p;
 }
 
-static bool any_elastic(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < mm.nr_zones; i++)
-		if (mm.zone[i].elastic)
-			return true;
-	return false;
-}
-
 /* Addresses may be short because of free sections, which elastic zones can give back. */
 BS_COLD void *bs_alloc_again(size_t size, size_t align, gfp_t gfp)
 {
 	void *p;
 
-	if (size <= mm.nr_pfns << PAGE_SHIFT && any_elastic())
+	if (size <= mm.nr_pfns << PAGE_SHIFT && mm_is_elastic())
 		mm_trim();
 	p = mm_alloc(size, align, gfp);
 	if (!p)

@@ -37,14 +37,19 @@ bool ask_is_stopped(const struct bs_abi_header *h)
 	       start == h->start_ticks && (letter == 'T' || letter == 't');
 }
 
-static int ended(const struct bs_abi_header *h)
+int ask_fail(const struct bs_abi_header *h, const char *what)
 {
 	struct bs_buf name = BS_BUF_INIT;
 
 	ask_put_name(&name, h);
-	tool_warn("%s has ended", bs_buf_str(&name));
+	tool_warn("%s %s", bs_buf_str(&name), what);
 	bs_buf_free(&name);
 	return BS_EXIT_FAILED;
+}
+
+static int ended(const struct bs_abi_header *h)
+{
+	return ask_fail(h, "has ended");
 }
 
 int ask_open(struct bs_control *c, const char *target, char *path, size_t len)

@@ -19,6 +19,8 @@
 /* "mpv (pid 1234)" */
 void ask_put_name(struct bs_buf *out, const struct bs_abi_header *h);
 
+/* "buddyscope: mpv (pid 1234) WHAT" on stderr.  Returns BS_EXIT_FAILED. */
+int ask_fail(const struct bs_abi_header *h, const char *what);
 /* By SIGSTOP or a debugger. */
 bool ask_is_stopped(const struct bs_abi_header *h);
 

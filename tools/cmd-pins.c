@@ -103,16 +103,6 @@ static void put_json(struct bs_buf *out, const struct bs_snapshot *s,
 	bs_buf_putc(out, '\n');
 }
 
-static int fail(const struct bs_control *c, const char *what)
-{
-	struct bs_buf name = BS_BUF_INIT;
-
-	ask_put_name(&name, &c->header);
-	tool_warn("%s %s", bs_buf_str(&name), what);
-	bs_buf_free(&name);
-	return BS_EXIT_FAILED;
-}
-
 /* True with *ret: the answer was written.  False: there is none of this order. */
 static bool tell(const struct pins *p, const struct bs_control *c, bool late,
 		 int *ret)
@@ -153,7 +143,9 @@ static int ask(const struct pins *p, struct bs_control *c)
 	int ret = 0;
 
 	if (!c->header.section[BS_SEC_PINS].capacity)
-		return fail(c, "runs with an older library, which cannot look");
+		return ask_fail(
+			&c->header,
+			"runs with an older library, which cannot look");
 	for (int tries = 0; tries < TRIES && answered; tries++) {
 		if (bs_control_request_pins(c, (uint32_t)p->order, err,
 					    sizeof(err))) {
@@ -166,14 +158,15 @@ static int ask(const struct pins *p, struct bs_control *c)
 		if (answered && tell(p, c, false, &ret))
 			return ret;
 		if (c->page.pins_order == p->order && answered)
-			return fail(c, "had no memory to look");
+			return ask_fail(&c->header, "had no memory to look");
 	}
 	if (tell(p, c, true, &ret))
 		return ret;
-	return fail(c, ask_is_stopped(&c->header)
-			       ? "is stopped: it cannot look"
-			       : "has not looked yet: it does " ASK_WHEN
-				 "; ask again then");
+	return ask_fail(&c->header,
+			ask_is_stopped(&c->header)
+				? "is stopped: it cannot look"
+				: "has not looked yet: it does " ASK_WHEN
+				  "; ask again then");
 }
 
 int tool_run_pins(const struct tool *tool, int argc, char **argv)

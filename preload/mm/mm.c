@@ -222,22 +222,35 @@ static void fill_event(struct bs_abi_event *ev, const struct mm_event *e)
 	sys_format(ev->name, sizeof(ev->name), "%s", e->name ? e->name : "");
 }
 
-/* Records have room for our own zones, not for all that there can be. */
-static struct bs_abi_event *event_slot(const struct mm_pub *pub,
-				       const struct bs_abi_section *sec,
-				       uint64_t number)
+/* Its records begin with their number, and are as long as the section says. */
+void *mm_ring_begin(unsigned int section, void *ring, uint64_t number)
 {
-	return (struct bs_abi_event *)(void *)((char *)pub->events +
-					       number % sec->capacity *
-						       sec->elem_bytes);
+	const struct mm_pub *pub = &mm_wipe->pub;
+	const struct bs_abi_section *sec;
+	char *record;
+
+	if (!ring)
+		return NULL;
+	sec = &pub->header->section[section];
+	record = (char *)ring + number % sec->capacity * sec->elem_bytes;
+	if (!pub->claim(record, sec->elem_bytes))
+		return NULL;
+	__atomic_store_n((uint64_t *)(void *)record, 0, __ATOMIC_SEQ_CST);
+	return record;
+}
+
+void mm_ring_end(unsigned int section, void *record, uint64_t number)
+{
+	struct bs_abi_section *sec = &mm_wipe->pub.header->section[section];
+
+	__atomic_store_n((uint64_t *)record, number, __ATOMIC_RELEASE);
+	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
 }
 
 void mm_event_make(const struct mm_event *e)
 {
-	const struct mm_pub *pub = &mm_wipe->pub;
 	uint64_t now_ns = sys_now_ns(), number;
 	uint32_t site = 0, suppressed;
-	struct bs_abi_section *sec;
 	struct bs_abi_event *ev;
 
 	if (event_suppressed(e->type, now_ns, &suppressed))
@@ -246,19 +259,14 @@ void mm_event_make(const struct mm_event *e)
 		site = mm.client.current_site();
 	sys_lock(&mm.event_lock, SYS_RANK_EVENT);
 	number = ++mm.nr_events;
-	if (!pub->events)
+	ev = mm_ring_begin(BS_SEC_EVENTS, mm_wipe->pub.events, number);
+	if (!ev)
 		goto out;
-	sec = &pub->header->section[BS_SEC_EVENTS];
-	ev = event_slot(pub, sec, number);
-	if (!pub->claim(ev, sec->elem_bytes))
-		goto out;
-	__atomic_store_n(&ev->number, 0, __ATOMIC_SEQ_CST);
 	ev->time_ns = now_ns;
 	ev->site = site;
 	ev->suppressed = suppressed;
 	fill_event(ev, e);
-	__atomic_store_n(&ev->number, number, __ATOMIC_RELEASE);
-	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
+	mm_ring_end(BS_SEC_EVENTS, ev, number);
 	mm_pins_want(e, number);
 out:
 	sys_unlock(&mm.event_lock, SYS_RANK_EVENT);

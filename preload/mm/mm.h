@@ -941,6 +941,8 @@ void *mm_resize(void *p, struct mm_block *b, size_t new_size);
 size_t mm_trim(void);
 /* ... by mm_atomic_work().  Context: any lock held. */
 void mm_trim_later(void);
+/* Does any zone have as much RAM as it needs? */
+bool mm_is_elastic(void);
 /*
  * What is kept for reuse goes back to the zones, before a request is refused: kept
  * areas, objects in arrays, free slabs.  Source: the kernel's direct reclaim.
@@ -1112,6 +1114,13 @@ struct mm_event {
 	const char *name; /* of a cache, device or carve-out; NULL: none */
 };
 void mm_event_make(const struct mm_event *e);
+/*
+ * Record `number`, from 1, of a ring in the segment (mm_pub's): readers do not see it until
+ * mm_ring_end().  NULL: there is no segment, or no memory for it.
+ * Context: event lock held.
+ */
+void *mm_ring_begin(unsigned int section, void *ring, uint64_t number);
+void mm_ring_end(unsigned int section, void *record, uint64_t number);
 
 /*
  * pins.c: event `number` was made of e.  Where it tells of pages that are free but

@@ -196,6 +196,16 @@ static uint64_t grow_and_take(struct zone *zone, unsigned int order, gfp_t gfp,
 	return pfn;
 }
 
+bool mm_is_elastic(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < mm.nr_zones; i++)
+		if (mm.zone[i].elastic)
+			return true;
+	return false;
+}
+
 static bool zone_grows(gfp_t gfp)
 {
 	return !mm.config.oom_fail && !(gfp & __GFP_NORETRY);

@@ -419,23 +419,14 @@ static void walk(const struct mm_pins *what, struct bs_abi_pins *out)
 
 static void publish_locked(const struct bs_abi_pins *found)
 {
-	const struct mm_pub *pub = &mm_wipe->pub;
-	struct bs_abi_section *sec;
-	struct bs_abi_pins *out;
 	uint64_t number = ++mm.pins.nr;
+	char *out = mm_ring_begin(BS_SEC_PINS, mm_wipe->pub.pins, number);
 
-	if (!pub->pins)
+	if (!out)
 		return;
-	sec = &pub->header->section[BS_SEC_PINS];
-	out = &pub->pins[number % sec->capacity];
-	if (!pub->claim(out, sizeof(*out)))
-		return;
-	__atomic_store_n(&out->number, 0, __ATOMIC_SEQ_CST);
-	memcpy((char *)out + sizeof(number),
-	       (const char *)found + sizeof(number),
-	       sizeof(*out) - sizeof(number));
-	__atomic_store_n(&out->number, number, __ATOMIC_RELEASE);
-	__atomic_store_n(&sec->count, number, __ATOMIC_RELEASE);
+	memcpy(out + sizeof(number), (const char *)found + sizeof(number),
+	       sizeof(*found) - sizeof(number));
+	mm_ring_end(BS_SEC_PINS, out, number);
 }
 
 static void look(const struct mm_pins *what, uint32_t request)

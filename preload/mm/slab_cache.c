@@ -89,18 +89,14 @@ static void set_pages(struct kmem_cache *cachep, unsigned int nr_pages,
 	cachep->num = num;
 }
 
-/* An elastic zone has as much RAM as it needs. */
-static bool memory_is_elastic(uint64_t *pages)
+static uint64_t initial_pages(void)
 {
+	uint64_t pages = 0;
 	unsigned int i;
 
-	*pages = 0;
-	for (i = 0; i < mm.nr_zones; i++) {
-		if (mm.zone[i].elastic)
-			return true;
-		*pages += mm.zone[i].initial_pages;
-	}
-	return false;
+	for (i = 0; i < mm.nr_zones; i++)
+		pages += mm.zone[i].initial_pages;
+	return pages;
 }
 
 /*
@@ -111,9 +107,8 @@ static bool memory_is_elastic(uint64_t *pages)
 static bool is_large_enough(const struct kmem_cache *cachep, unsigned int order,
 			    size_t left)
 {
-	uint64_t pages;
-	bool elastic = memory_is_elastic(&pages);
-	bool much = elastic || pages > BREAK_HI_BYTES >> PAGE_SHIFT;
+	bool elastic = mm_is_elastic();
+	bool much = elastic || initial_pages() > BREAK_HI_BYTES >> PAGE_SHIFT;
 
 	if (elastic && cachep->object_size <= SMALL_OBJECT)
 		return cachep->num >= SMALL_NR_OBJECTS ||

@@ -52,6 +52,7 @@ static inline void pub_attach(void)
 	pub.header.section[BS_SEC_EVENTS].elem_bytes =
 		sizeof(struct bs_abi_event);
 	pub.header.section[BS_SEC_PINS].capacity = PUB_PINS;
+	pub.header.section[BS_SEC_PINS].elem_bytes = sizeof(struct bs_abi_pins);
 	pub.header.section[BS_SEC_DEVICES].capacity = MM_MAX_DEVICES;
 	to->zones = pub.zones;
 	to->caches = pub.caches;
